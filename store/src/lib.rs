@@ -1,0 +1,5 @@
+//! The maps that servers apply batches to.
+
+mod store;
+
+pub use store::Store;
