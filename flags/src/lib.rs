@@ -1,0 +1,1 @@
+//! Go-style command-line flags over clap.
