@@ -5,3 +5,4 @@
 //! It opens no socket and starts no process.
 
 pub mod result;
+pub mod server_log;
