@@ -1,7 +1,21 @@
 //! What travels between clients and servers, and where it belongs.
 //!
-//! No runtime and no sockets: everything here turns values into bytes and back.
+//! No runtime and no sockets: everything here turns values into bytes and back, and every length,
+//! count and offset that a peer sends is checked before anything is allocated for it.
+//!
+//! - [`operation`]: keys, values, operations and their outcomes
+//! - [`batch`] and [`reply`]: what a batch looks like on the wire, there and back
+//! - [`control`]: hello, ping, statistics, the barrier of a run
+//! - [`codec`]: the frames that carry them under tarpc's transport
+//! - [`shard_map`]: which server and which partition owns a key
+//! - [`limits`]: every bound of the above
 
+pub mod batch;
+pub mod codec;
+pub mod control;
 pub mod limits;
 pub mod operation;
+mod repeats;
+pub mod reply;
+pub mod shard_map;
 pub mod varint;

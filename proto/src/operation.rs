@@ -154,6 +154,8 @@ pub enum Outcome<V> {
     Counter(i64),
     /// CAS: the current value is another one, or the key is missing.
     Mismatch(Option<V>),
+    /// CAS: it did not match, and a retry lost the reply that held the current value.
+    MismatchNotRecorded,
     /// INCR: the value is not a decimal 64-bit integer. Nothing changed.
     NotAnInteger,
     /// INCR: the sum leaves the 64-bit range. Nothing changed.
@@ -180,6 +182,7 @@ impl<V> Outcome<V> {
             Self::Done => Outcome::Done,
             Self::Counter(count) => Outcome::Counter(count),
             Self::Mismatch(current) => Outcome::Mismatch(current.map(hold)),
+            Self::MismatchNotRecorded => Outcome::MismatchNotRecorded,
             Self::NotAnInteger => Outcome::NotAnInteger,
             Self::Overflow => Outcome::Overflow,
             Self::WrongShard => Outcome::WrongShard,

@@ -13,6 +13,12 @@ pub fn write(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// How many bytes `number` takes.
+#[inline]
+pub fn length(number: u64) -> usize {
+    ((64 - (number | 1).leading_zeros()) as usize).div_ceil(7)
+}
+
 /// Reads a number at `position` and moves past it; `None` when it is cut off, passes 64 bits, or is
 /// not in its shortest form (each number has one encoding, so equal messages have equal bytes).
 #[inline]
@@ -51,6 +57,7 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, number);
             assert!(bytes.len() <= BYTES_MAX);
+            assert_eq!(bytes.len(), length(number));
             let mut position = 0;
             assert_eq!(read(&bytes, &mut position), Some(number));
             assert_eq!(position, bytes.len());
