@@ -3,6 +3,20 @@
 //! A run leaves one folder behind: a log per process, a result per client. This crate owns the
 //! result type that the load generator writes, and everything that is later told from the folder.
 //! It opens no socket and starts no process.
+//!
+//! - [`result`]: what one client measured;
+//! - [`server_log`]: what one server wrote every second;
+//! - [`run_folder`]: where both lie;
+//! - [`cluster`]: the run's total, or why there is none;
+//! - [`table`]: the total as text, and the line to quote;
+//! - [`plots`]: throughput over time.
+//!
+//! Left on purpose: latencies of several clients stand side by side and are not merged, because a
+//! percentile of percentiles is none.
 
+pub mod cluster;
+pub mod plots;
 pub mod result;
+pub mod run_folder;
 pub mod server_log;
+pub mod table;

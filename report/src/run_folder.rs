@@ -1,0 +1,227 @@
+//! The folder that one run leaves behind.
+//!
+//! ```text
+//! log/<run>/run.json            what the launcher started
+//! log/<run>/kvs-server-<i>.log  one per server, from 1
+//! log/<run>/kvs-client-<i>.log  one per client, from 1
+//! log/<run>/kvs-client-<i>.json one per client, its result
+//! log/<run>/cluster.json        the total, computed here
+//! log/<run>/ops.svg, ops.png    the plot, drawn here
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::result::{ResultError, RunResult, parse_json};
+use crate::server_log::{LogError, ServerLog};
+
+/// What the launcher wrote about a run before it started it: `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Description {
+    /// Where the run took place, e.g. `dev: 8 processes on ONE machine, not a cluster figure`.
+    pub mode: String,
+    /// Server processes.
+    pub servers: u32,
+    /// Client processes.
+    pub clients: u32,
+    /// Machines that the processes were spread over.
+    pub machines: u32,
+    /// What the user gave the servers.
+    pub server_args: String,
+    /// What the user gave the clients.
+    pub client_args: String,
+    /// When the launcher began.
+    pub started_unix_ms: u64,
+}
+
+/// A run's folder with what stands in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// What was started.
+    pub description: Description,
+    /// The servers' logs, in order of their number.
+    pub servers: Vec<ServerLog>,
+}
+
+/// Why a run's folder could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is no description of a run.
+    #[error("cannot read {}: {source}; name a run's folder, e.g. log/latest", path.display())]
+    NoDescription {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The description is cut off or of another kind.
+    #[error("{} does not describe a run ({reason}); run again with run-cluster.sh",
+        path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A server's log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A client's result cannot be read.
+    #[error(transparent)]
+    Result(#[from] ResultError),
+}
+
+impl RunFolder {
+    /// Reads the description and the servers' logs.
+    pub fn read(path: &Path) -> Result<Self, FolderError> {
+        let description = read_description(&path.join("run.json"))?;
+        let servers = (1..=description.servers)
+            .map(|number| ServerLog::read(&path.join(format!("kvs-server-{number}.log"))))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { path: path.to_owned(), description, servers })
+    }
+
+    /// Reads the clients' results, in order of their number.
+    pub fn read_clients(&self) -> Result<Vec<RunResult>, FolderError> {
+        let results = (1..=self.description.clients)
+            .map(|number| RunResult::read(&self.path.join(format!("kvs-client-{number}.json"))))
+            .collect::<Result<_, _>>()?;
+        Ok(results)
+    }
+}
+
+fn read_description(path: &Path) -> Result<Description, FolderError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| FolderError::NoDescription { path: path.to_owned(), source })?;
+    let wrong = |reason: String| FolderError::Description { path: path.to_owned(), reason };
+    let description: Description = parse_json(&text, path).map_err(|error| match error {
+        ResultError::CutOff { source, .. } => wrong(format!("cut off: {source}")),
+        ResultError::Malformed { source, .. } => wrong(source.to_string()),
+        other => FolderError::Result(other),
+    })?;
+    if description.servers == 0 || description.clients == 0 || description.machines == 0 {
+        return Err(wrong("it counts no servers, no clients or no machines".to_owned()));
+    }
+    Ok(description)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::result::tests::sample;
+    use crate::server_log::tests::{listening_line, second, total_line};
+
+    /// A folder that goes away when the test ends.
+    pub(crate) struct Scratch(pub(crate) PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("kvs-report-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn file(&self, name: &str, text: &str) {
+            std::fs::write(self.0.join(name), text).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// When the sample run's window begins.
+    pub(crate) const START_UNIX_MS: u64 = 1_795_183_200_000;
+
+    /// The description of a run of 2 servers and 2 clients.
+    pub(crate) const DESCRIPTION: &str = r#"{
+        "mode": "dev: 4 processes on ONE machine, not a cluster figure", "servers": 2, "clients": 2, "machines": 1, "server_args": "",
+        "client_args": "-secs 4", "started_unix_ms": 1795183199000}"#;
+
+    /// A client's result: 4 s from `start_unix_ms`, 100 operations per 100 ms.
+    pub(crate) fn client(start_unix_ms: u64) -> RunResult {
+        let mut result = sample();
+        result.config = serde_json::json!({"workload": "YCSB-B", "value_size": 128,
+            "batch_size": 10_000});
+        result.operations = 4_000;
+        result.operations_per_second = 1_000.0;
+        result.window_s = 4.0;
+        result.window_start_unix_ms = start_unix_ms;
+        result.window_end_unix_ms = start_unix_ms + 4_000;
+        (result.errors, result.unknown) = (0, 0);
+        (result.gets, result.hits) = (3_800, 3_800);
+        result.timeline.start_unix_ms = start_unix_ms;
+        result.timeline.operations = vec![100; 40];
+        result.acknowledged = ["1/2", "2/2"]
+            .map(|shard| crate::result::Acknowledged {
+                endpoint: "127.0.0.1:1".to_owned(),
+                shard: shard.to_owned(),
+                operations: 2_500,
+            })
+            .to_vec();
+        result
+    }
+
+    /// A server's log: six seconds, of which the middle four lie in the window.
+    pub(crate) fn server_log(shard: &str) -> String {
+        let mut text = listening_line(shard);
+        for (index, operations) in [500, 1_000, 990, 1_010, 1_000, 500].into_iter().enumerate() {
+            text += &second(START_UNIX_MS + 1_000 * index as u64, operations, 0);
+        }
+        text + &total_line(5_000)
+    }
+
+    /// A whole run: 2 servers, 2 clients, no fault.
+    pub(crate) fn whole_run(name: &str) -> Scratch {
+        let folder = Scratch::new(name);
+        folder.file("run.json", DESCRIPTION);
+        for number in 1..=2 {
+            folder.file(&format!("kvs-server-{number}.log"), &server_log(&format!("{number}/2")));
+            let result = client(START_UNIX_MS);
+            result.write(&folder.0.join(format!("kvs-client-{number}.json"))).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_whole_folder_is_read() {
+        let folder = whole_run("folder-whole");
+        let run = RunFolder::read(&folder.0).unwrap();
+        assert_eq!((run.description.servers, run.description.clients), (2, 2));
+        assert_eq!(run.servers[1].listening.as_ref().unwrap().shard, "2/2");
+        assert_eq!(run.read_clients().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let folder = whole_run("folder-missing");
+        for name in ["kvs-client-2.json", "kvs-server-2.log", "run.json"] {
+            std::fs::remove_file(folder.0.join(name)).unwrap();
+            let read = || RunFolder::read(&folder.0)?.read_clients();
+            let error = read().unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_description_that_is_none_is_told() {
+        let folder = whole_run("folder-description");
+        for (text, told) in [
+            ("{\"mode\": \"dev", "cut off"),
+            ("{}", "missing field"),
+            (&DESCRIPTION.replace("\"servers\": 2", "\"servers\": 0"), "no servers"),
+            (&DESCRIPTION.replace("\"servers\": 2", "\"servers\": -2"), "invalid value"),
+        ] {
+            folder.file("run.json", text);
+            let error = RunFolder::read(&folder.0).unwrap_err();
+            assert!(matches!(error, FolderError::Description { .. }), "{error}");
+            assert!(error.to_string().contains(told), "{told}: {error}");
+        }
+    }
+}
