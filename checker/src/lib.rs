@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Decides whether a recorded history is linearizable.
+
+pub mod history;
+#[cfg(test)]
+mod scratch;

@@ -1,0 +1,1 @@
+//! Histories of other tools, one JSON object per line.

@@ -1,0 +1,2 @@
+//! Checks histories.
+fn main() {}
