@@ -1,0 +1,177 @@
+//! The hash table of one lock domain.
+//!
+//! A key's hash names a bucket of the [`Index`], one cache line that holds up to 12 references,
+//! each with an 8-bit tag of the hash. A reference names a slot of the [`Slab`], where the key and
+//! the value lie together behind an 8-byte header. So a lookup touches two places in memory, and
+//! both are known early: the bucket from the hash alone, the slot once the bucket is there. A run
+//! of operations asks for the buckets of operations [`BUCKET_AHEAD`] places ahead and for the
+//! slots of those [`ENTRY_AHEAD`] ahead, and the cache misses overlap instead of adding up. What is
+//! asked for is a hint: an operation in between may move or remove an entry, and each operation
+//! looks its key up again when its turn comes.
+//!
+//! Nothing here pauses. The index grows by linear hashing, a bucket at a time; entries never move
+//! because of it; memory comes in steps of 64 KiB at most.
+
+mod entry;
+mod index;
+mod prefetch;
+mod slab;
+
+use proto::operation::{Operations, Outcome, OutcomeSink};
+
+use crate::effect::{Effect, effect};
+use entry::{Header, VALUE_BYTES_INLINE_MAX};
+use index::{Index, Place};
+use slab::{Apart, Slab};
+
+/// How many operations ahead a bucket is asked for. Measured; see `benches/store.rs`.
+const BUCKET_AHEAD: usize = 24;
+
+/// How many operations ahead an entry is asked for, its bucket being there by then.
+const ENTRY_AHEAD: usize = 12;
+
+const _: () = assert!(ENTRY_AHEAD < BUCKET_AHEAD, "an entry is found through its bucket");
+
+/// A map from keys to values, both bytes, owned by one lock.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    index: Index,
+    slab: Slab,
+    apart: Apart,
+}
+
+/// An entry that was looked up. Valid until the table changes.
+struct Found {
+    place: Place,
+    header: Header,
+}
+
+impl Table {
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Asks for the buckets of the first operations that [`apply`](Table::apply) would look at.
+    pub(crate) fn prefetch(&self, operations: Operations<'_>) {
+        for ahead in 0..operations.len().min(BUCKET_AHEAD) {
+            self.index.prefetch(operations.hash(ahead));
+        }
+    }
+
+    /// Applies the operations in order; see [`Store::apply`](crate::Store::apply).
+    pub(crate) fn apply<S: OutcomeSink>(&mut self, operations: Operations<'_>, outcomes: &mut S) {
+        let count = operations.len();
+        self.prefetch(operations);
+        for ahead in 0..count.min(ENTRY_AHEAD) {
+            self.prefetch_entry(operations.hash(ahead));
+        }
+        for index in 0..count {
+            if index + BUCKET_AHEAD < count {
+                self.index.prefetch(operations.hash(index + BUCKET_AHEAD));
+            }
+            if index + ENTRY_AHEAD < count {
+                self.prefetch_entry(operations.hash(index + ENTRY_AHEAD));
+            }
+            self.apply_one(operations, index, outcomes);
+        }
+    }
+
+    #[inline]
+    fn apply_one<S: OutcomeSink>(
+        &mut self,
+        operations: Operations<'_>,
+        index: usize,
+        outcomes: &mut S,
+    ) {
+        let hash = operations.hash(index);
+        let operation = operations.get(index);
+        let mut digits = itoa::Buffer::new();
+        let found = self.find(hash, operation.key);
+        let current = found.as_ref().map(|found| self.value(found));
+        let outcome = match effect(operation.action, current, &mut digits) {
+            Effect::Answer(outcome) => outcome,
+            Effect::Write(value, outcome) => {
+                self.write(hash, operation.key, value, found.as_ref());
+                outcome
+            }
+            Effect::Remove => {
+                self.remove(found.as_ref().expect("only a key that is there is removed"));
+                Outcome::Done
+            }
+        };
+        outcomes.push(hash, outcome);
+    }
+
+    #[inline]
+    fn prefetch_entry(&self, hash: u64) {
+        if let Some(reference) = self.index.guess(hash) {
+            prefetch::lines(self.slab.slot(reference));
+        }
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<Found> {
+        let mut header = Header::default();
+        let place = self.index.find(hash, |reference| {
+            let slot = self.slab.slot(reference);
+            header = Header::read(slot);
+            header.hash == hash as u32 && header.key(slot) == key
+        })?;
+        Some(Found { place, header })
+    }
+
+    #[inline]
+    fn value(&self, found: &Found) -> &[u8] {
+        let slot = self.slab.slot(found.place.reference);
+        match found.header.apart(slot) {
+            None => found.header.value(slot),
+            Some(apart) => self.apart.get(apart),
+        }
+    }
+
+    /// Makes `value` the key's value; `found` is what looking the key up gave.
+    fn write(&mut self, hash: u64, key: &[u8], value: &[u8], found: Option<&Found>) {
+        let header = Header {
+            hash: hash as u32,
+            key_bytes: key.len() as u32,
+            value_bytes: value.len() as u32,
+        };
+        if let Some(found) = found {
+            self.release_apart(found);
+            if slab::same_class(found.header.slot_bytes(), header.slot_bytes()) {
+                return self.fill(found.place.reference, header, key, value);
+            }
+        }
+        let reference = self.slab.allocate(header.slot_bytes());
+        self.fill(reference, header, key, value);
+        if let Some(found) = found {
+            self.index.redirect(&found.place, reference);
+            self.slab.free(found.place.reference);
+        } else {
+            let slab = &self.slab;
+            self.index.insert(hash, reference, |held| Header::read(slab.slot(held)).hash);
+        }
+    }
+
+    fn fill(&mut self, reference: u32, header: Header, key: &[u8], value: &[u8]) {
+        let slot = self.slab.slot_mut(reference);
+        if value.len() > VALUE_BYTES_INLINE_MAX {
+            header.write(key, &self.apart.insert(value).to_le_bytes(), slot);
+        } else {
+            header.write(key, value, slot);
+        }
+    }
+
+    fn remove(&mut self, found: &Found) {
+        self.release_apart(found);
+        self.index.remove(&found.place);
+        self.slab.free(found.place.reference);
+    }
+
+    fn release_apart(&mut self, found: &Found) {
+        if let Some(apart) = found.header.apart(self.slab.slot(found.place.reference)) {
+            self.apart.remove(apart);
+        }
+    }
+}
