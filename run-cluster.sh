@@ -1,0 +1,261 @@
+#!/usr/bin/env bash
+# Runs servers and clients on this machine and reports their throughput.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: ./run-cluster.sh [servers] [clients] [server_args] [client_args]
+
+Builds what is needed, starts the servers, runs the clients against them, and prints the total.
+Development mode: all processes run on this one machine.
+
+  servers      number of kvs-server processes, 1 to 1000 (default 1)
+  clients      number of kvs-client processes, 1 to 1000 (default 1)
+  server_args  flags for every server, as one word (default "")
+               -port N is the first server's port, the next ones follow; default any free ports
+  client_args  flags for every client, as one word (default "-secs 10")
+
+The two strings are split at white space; quotes inside them mean nothing.
+-threads defaults, on both sides, to this machine's cores divided by the number of processes.
+
+  ./run-cluster.sh
+  ./run-cluster.sh 4 4 "" "-workers 64 -batch_size 10000"
+  ./run-cluster.sh 2 2 "-store scc" "-workload YCSB-A -secs 30"
+
+Every run leaves a folder log/<timestamp> with logs, results and plots; log/latest is the newest.
+  KVS_LOG_DIR=dir  put it there instead of log
+  KVS_BIN_DIR=dir  use the binaries in dir and build nothing
+END
+}
+
+# What the user reads stands on descriptor 3. While processes run, descriptor 2 leads to a file:
+# bash writes there of its own accord whenever a child is killed.
+exec 3>&2
+
+# die STATUS TEXT..: ends with a line on stderr for each text.
+die() {
+    told=yes
+    printf 'run-cluster.sh: %s\n' "${@:2}" >&3
+    exit "$1"
+}
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/launcher/arguments.sh
+source "$root/scripts/launcher/arguments.sh"
+# shellcheck source=scripts/launcher/build.sh
+source "$root/scripts/launcher/build.sh"
+# shellcheck source=scripts/launcher/processes.sh
+source "$root/scripts/launcher/processes.sh"
+
+readonly READY_SECONDS_MAX=30 # for all servers to answer
+readonly STOP_SECONDS_MAX=10  # for a process to end after it was asked to
+readonly FAIL_SECONDS_MAX=4   # the same after another has failed: clients, then servers
+
+interrupted= # the signal that asked this script to stop
+told=        # whether the user knows why it ends
+run=         # the run's folder
+
+main() {
+    case ${1-} in -help | --help | -h) usage && exit ;; esac
+    read_arguments "$@"
+    printf '%s\n' "$mode"
+    build_binaries "$root"
+    bin=$REPLY
+    make_run_folder
+    trap 'interrupted=INT' INT
+    trap 'interrupted=TERM' TERM
+    trap 'interrupted=HUP' HUP
+    trap on_exit EXIT
+    exec 2>"$run/launcher.log"
+
+    start_servers
+    await_servers
+    start_clients
+    watch_clients
+    finish
+}
+
+# Sets servers, clients, server_args, client_args, port, mode.
+read_arguments() {
+    (($# <= 4)) || die 2 "4 arguments at most, not $#; put the flags of one side into one pair of quotes"
+    read_count servers "${1-1}" && servers=$REPLY
+    read_count clients "${2-1}" && clients=$REPLY
+    # read's status is that of the missing delimiter.
+    IFS=$' \t\n' read -r -d '' -a server_args <<<"${3-}" || true
+    IFS=$' \t\n' read -r -d '' -a client_args <<<"${4-}" || true
+    refuse_owned server "${server_args[@]+"${server_args[@]}"}"
+    refuse_owned client "${client_args[@]+"${client_args[@]}"}"
+    take_flag port server_args
+    read_port_base "$REPLY" "$servers" && port=$REPLY
+
+    local threads=$(($(nproc) / (servers + clients)))
+    threads=$((threads > 0 ? threads : 1))
+    has_flag threads "${server_args[@]+"${server_args[@]}"}" || server_args+=(-threads "$threads")
+    has_flag threads "${client_args[@]+"${client_args[@]}"}" || client_args+=(-threads "$threads")
+    has_flag secs "${client_args[@]}" || has_flag operations "${client_args[@]}" ||
+        client_args+=(-secs 10)
+    mode="dev: $((servers + clients)) processes on ONE machine, not a cluster figure"
+}
+
+# Sets run, a new folder, and points latest at it.
+make_run_folder() {
+    local base stamp number=1 mode_json server_json client_json
+    base=$(realpath -m -- "${KVS_LOG_DIR:-$root/log}")
+    mkdir -p -- "$base" || die 1 "cannot make the folder $base; set KVS_LOG_DIR to another"
+    stamp=$(date +%Y%m%d-%H%M%S)
+    run=$base/$stamp
+    # mkdir of an existing folder fails, so two runs in one second never share one.
+    until mkdir -- "$run" 2>/dev/null; do
+        [[ -d $run ]] || die 1 "cannot make the folder $run; set KVS_LOG_DIR to another"
+        number=$((number + 1))
+        run=$base/$stamp-$number
+    done
+    ln -s -- "${run##*/}" "$base/.latest.$$"
+    mv -T -- "$base/.latest.$$" "$base/latest" ||
+        die 1 "cannot replace $base/latest, which should be a symbolic link; move it away"
+
+    json_text "$mode" && mode_json=$REPLY
+    json_text "${server_args[*]}" && server_json=$REPLY
+    json_text "${client_args[*]}" && client_json=$REPLY
+    cat >"$run/run.json" <<END
+{"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": 1,
+ "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $(date +%s%3N)}
+END
+    printf 'logs in %s\n' "$(short_path "$run")"
+}
+
+start_servers() {
+    local i
+    for ((i = 1; i <= servers; i++)); do
+        start "kvs-server $i" "$run/kvs-server-$i.log" "$bin/kvs-server" -listen 127.0.0.1 \
+            -port "$((port == 0 ? 0 : port + i - 1))" -port_file "$run/kvs-server-$i.port" \
+            -shard "$i/$servers" "${server_args[@]}"
+    done
+}
+
+# Waits until every server answers; sets hosts.
+await_servers() {
+    local deadline=$((SECONDS + READY_SECONDS_MAX)) i file
+    hosts=
+    for ((i = 1; i <= servers; i++)); do
+        file=$run/kvs-server-$i.port
+        until [[ -s $file ]]; do
+            still_starting "$deadline" "kvs-server $i has not begun to listen"
+            pause
+        done
+        hosts+=${hosts:+,}127.0.0.1:$(<"$file")
+    done
+    until timeout --foreground 5 "$bin/kvs-client" -hosts "$hosts" ping >"$run/ping.log" 2>&1; do
+        still_starting "$deadline" "not every server answers: $(last_error "$run/ping.log")"
+        pause
+    done
+    rm -f -- "$run/ping.log" "$run"/kvs-server-*.port
+    printf '%d servers on %s\n' "$servers" "$hosts"
+}
+
+# still_starting DEADLINE TEXT: ends the run if a server died, the user asked, or time is over.
+still_starting() {
+    reap
+    check_failed
+    [[ -z $interrupted ]] || finish_interrupted
+    ((SECONDS < $1)) || fail "$2 after $READY_SECONDS_MAX s; see $(short_path "$run")"
+}
+
+start_clients() {
+    local i
+    export KVS_MODE=$mode
+    for ((i = 1; i <= clients; i++)); do
+        start "kvs-client $i" "$run/kvs-client-$i.log" "$bin/kvs-client" -hosts "$hosts" \
+            -client_index "$((i - 1))" -client_count "$clients" -run_id "${run##*/}" \
+            -json "$run/kvs-client-$i.json" "${client_args[@]}"
+    done
+}
+
+watch_clients() {
+    while running kvs-client; do
+        check_failed
+        [[ -z $interrupted ]] || finish_interrupted
+        show_progress
+        pause
+    done
+    check_failed
+    end_progress
+}
+
+# Shows the newest line of the first client's log: in place on a terminal, else line by line.
+progress=
+show_progress() {
+    local line
+    line=$(tail -n 1 -- "$run/kvs-client-1.log" 2>/dev/null | tr -d '\000-\037' | cut -c 1-200) || true
+    [[ -n $line && $line != "$progress" ]] || return 0
+    progress=$line
+    if [[ -t 1 ]]; then
+        printf '\r\e[K%.*s' "$((${COLUMNS:-80} - 1))" "client 1: $line"
+    else
+        printf 'client 1: %s\n' "$line"
+    fi
+}
+
+end_progress() {
+    [[ ! -t 1 || -z $progress ]] || printf '\r\e[K'
+}
+
+# Ends the run if a process has failed: a client with a status, or a server that ended at all. A
+# server is named first, because its end makes clients fail.
+check_failed() {
+    local index texts=()
+    for index in "${!pids[@]}"; do
+        case ${names[index]}:${statuses[index]} in
+        *: | kvs-client*:0) ;;
+        *) how_it_ended "$index" && texts+=("$REPLY") ;;
+        esac
+    done
+    ((${#texts[@]} == 0)) || fail "${texts[@]}"
+}
+
+# fail TEXT..: stops what runs, draws what there is, and says why.
+fail() {
+    end_progress
+    stop kvs-client INT "$FAIL_SECONDS_MAX" || true
+    stop kvs-server TERM "$FAIL_SECONDS_MAX" || true
+    # What the servers logged until then can still be plotted.
+    "$bin/kvs-report" "$run" >"$run/kvs-report.log" 2>&1 || true
+    die 1 "$@"
+}
+
+# The user asked to stop: the clients tell what they have, the servers end cleanly.
+finish_interrupted() {
+    local status=$((128 + $(kill -l "$interrupted")))
+    end_progress
+    printf 'stopping on SIG%s\n' "$interrupted"
+    stop kvs-client INT "$STOP_SECONDS_MAX" || true
+    stop kvs-server TERM "$STOP_SECONDS_MAX" || true
+    "$bin/kvs-report" "$run" 2>"$run/kvs-report.log" ||
+        die "$status" "stopped before there was a total: $(tail -n 1 "$run/kvs-report.log")"
+    told=yes
+    exit "$status"
+}
+
+finish() {
+    stop kvs-server TERM "$STOP_SECONDS_MAX" ||
+        fail "a server did not end within $STOP_SECONDS_MAX s of SIGTERM and was killed; see $(short_path "$run")"
+    local index
+    for index in "${!pids[@]}"; do
+        ((statuses[index] == 0)) || { how_it_ended "$index" && fail "$REPLY"; }
+    done
+    "$bin/kvs-report" "$run" 2>&3 || { told=yes && exit 1; }
+}
+
+# Leaves no process behind, whatever ended this script.
+on_exit() {
+    local status=$?
+    reap
+    send KILL kvs-
+    if ((status != 0)) && [[ -z $told ]]; then
+        printf 'run-cluster.sh: failed with status %d; see %s\n' "$status" \
+            "$(short_path "$run/launcher.log")" >&3
+    fi
+    [[ -s $run/launcher.log ]] || rm -f -- "$run/launcher.log"
+}
+
+main "$@"

@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Where the binaries come from.
+
+# build_binaries ROOT: builds what the launcher needs, or takes what KVS_BIN_DIR holds; the folder
+# in $REPLY.
+build_binaries() {
+    local root=$1 folder name
+    if [[ -n ${KVS_BIN_DIR-} ]]; then
+        folder=$(realpath -m -- "$KVS_BIN_DIR")
+    else
+        folder=$(realpath -m -- "${CARGO_TARGET_DIR:-$root/target}")/release
+        need_cargo "$root"
+        # From the root, where the toolchain file is; so the target folder must be absolute.
+        (cd "$root" && CARGO_TARGET_DIR=${folder%/release} cargo build --release --locked \
+            --package kvs-server --package kvs-client --package report) ||
+            die 1 'the build failed; see above'
+    fi
+    for name in kvs-server kvs-client kvs-report; do
+        [[ -x $folder/$name ]] || die 1 "there is no $name in $folder; build it there, or unset KVS_BIN_DIR"
+    done
+    REPLY=$folder
+}
+
+# need_cargo ROOT: ends if there is no cargo, or one too old for the workspace.
+need_cargo() {
+    local needed found
+    PATH=$PATH:$HOME/.cargo/bin
+    needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$1/Cargo.toml")
+    command -v cargo >/dev/null ||
+        die 1 "Rust $needed or later is needed and there is no cargo; install it from https://rustup.rs"
+    found=$(cd "$1" && cargo --version) || die 1 'cargo does not start; see above'
+    found=${found#cargo }
+    found=${found%% *}
+    [[ $(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n 1) == "$needed" ]] ||
+        die 1 "Rust $needed or later is needed and cargo is $found; run: rustup update"
+}
