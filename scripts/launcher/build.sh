@@ -10,15 +10,24 @@ build_binaries() {
     else
         folder=$(realpath -m -- "${CARGO_TARGET_DIR:-$root/target}")/release
         need_cargo "$root"
-        # From the root, where the toolchain file is; so the target folder must be absolute.
-        (cd "$root" && CARGO_TARGET_DIR=${folder%/release} cargo build --release --locked \
-            --package kvs-server --package kvs-client --package report) ||
-            die 1 'the build failed; see above'
+        run_cargo "$root" "${folder%/release}" || die 1 'the build failed; see above'
     fi
     for name in kvs-server kvs-client kvs-report; do
         [[ -x $folder/$name ]] || die 1 "there is no $name in $folder; build it there, or unset KVS_BIN_DIR"
     done
     REPLY=$folder
+}
+
+# run_cargo ROOT TARGET: builds from the root, where the toolchain file is; so the target folder must
+# be absolute. In the background, because bash would obey a signal only when cargo has ended.
+run_cargo() {
+    local build
+    (cd "$1" && CARGO_TARGET_DIR=$2 exec cargo build --release --locked \
+        --package kvs-server --package kvs-client --package report) &
+    build=$!
+    # shellcheck disable=SC2064 # the number of this build
+    trap "kill $build 2>/dev/null; die 130 'stopped while building'" INT TERM HUP
+    wait "$build"
 }
 
 # need_cargo ROOT: ends if there is no cargo, or one too old for the workspace.

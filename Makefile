@@ -1,0 +1,36 @@
+# `make help` lists what there is. ARGS="..." is passed on to run-server and run-client.
+
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: help build run-server run-client test gate bench bench-setup clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build everything, optimised
+	$(CARGO) build --release --locked --workspace
+
+run-server: ## run one server, e.g. make run-server ARGS="-port 8080"
+	$(CARGO) run --release --locked --package kvs-server --bin kvs-server -- $(ARGS)
+
+run-client: ## run one client, e.g. make run-client ARGS="-hosts localhost:8080"
+	$(CARGO) run --release --locked --package kvs-client --bin kvs-client -- $(ARGS)
+
+test: ## unit, property, end-to-end and launcher tests
+	$(CARGO) test --workspace --locked
+	scripts/test-launcher.sh
+
+gate: ## everything that must hold before a change goes in
+	scripts/gate
+
+bench: ## micro-benchmarks, and a comparison with Redis
+	$(CARGO) bench --workspace --locked
+	scripts/bench-compare
+
+bench-setup: ## install what the comparison needs (apt, as root)
+	scripts/bench-setup
+
+clean: ## remove what was built
+	$(CARGO) clean
