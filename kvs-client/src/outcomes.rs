@@ -1,0 +1,197 @@
+//! What became of a batch's operations.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use proto::operation::Outcome;
+use proto::reply::Reply;
+
+use crate::batcher::{ChunkPlace, Layout, Placement};
+use crate::error::Failure;
+
+/// Where an operation took effect, as its server counts: (apply sequence, position) orders all
+/// operations on the keys of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Witness {
+    /// The server, from 0, in the order of the hosts.
+    pub server: u32,
+    /// The server's partition.
+    pub partition: u32,
+    /// The partition's count of applied runs.
+    pub apply_sequence: u64,
+    /// Position in the run.
+    pub position: u32,
+}
+
+/// The outcomes of a batch, in the order in which its operations were pushed.
+#[derive(Debug)]
+pub struct Outcomes {
+    first_stamp: u64,
+    placements: Vec<Placement>,
+    chunks: Vec<ChunkPlace>,
+    servers: Vec<u32>,
+    frames: Vec<Result<Reply, Failure>>,
+    /// By server: what operations on foreign keys fail with.
+    foreign: HashMap<u32, Failure>,
+    /// Stamps of operations that were sent again.
+    new_stamps: HashMap<u32, u64>,
+}
+
+impl Outcomes {
+    pub(crate) fn new(layout: Layout, frames: Vec<Result<Reply, Failure>>) -> Self {
+        let Layout { first_stamp, placements, chunks, servers } = layout;
+        Self {
+            first_stamp,
+            placements,
+            chunks,
+            servers,
+            frames,
+            foreign: HashMap::new(),
+            new_stamps: HashMap::new(),
+        }
+    }
+
+    /// The stamp of the batch's first operation.
+    pub fn first_stamp(&self) -> u64 {
+        self.first_stamp
+    }
+
+    /// How many operations the batch had.
+    pub fn len(&self) -> usize {
+        self.placements.len()
+    }
+
+    /// Whether the batch had no operation.
+    pub fn is_empty(&self) -> bool {
+        self.placements.is_empty()
+    }
+
+    /// The outcome of operation `index`. Values are bytes of the reply; refusals are failures.
+    ///
+    /// # Errors
+    ///
+    /// Why the operation has no outcome.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is out of range.
+    #[inline]
+    pub fn get(&self, index: usize) -> Result<Outcome<&[u8]>, &Failure> {
+        let Placement { chunk, position } = self.placements[index];
+        let place = &self.chunks[chunk as usize];
+        match &self.frames[place.frame as usize] {
+            Ok(reply) => match reply.outcome((place.first + position) as usize) {
+                Outcome::WrongShard => Err(&self.foreign[&self.servers[chunk as usize]]),
+                outcome => Ok(outcome),
+            },
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The same with a value that shares the reply's memory and outlives this.
+    ///
+    /// # Errors
+    ///
+    /// Why the operation has no outcome.
+    pub fn shared(&self, index: usize) -> Result<Outcome<Bytes>, Failure> {
+        self.get(index).map_err(Clone::clone)?;
+        let Placement { chunk, position } = self.placements[index];
+        let place = &self.chunks[chunk as usize];
+        match &self.frames[place.frame as usize] {
+            Ok(reply) => Ok(reply.shared_outcome((place.first + position) as usize)),
+            Err(failure) => Err(failure.clone()),
+        }
+    }
+
+    /// The server that operation `index` went to, from 0, in the order of the hosts.
+    #[inline]
+    pub fn server(&self, index: usize) -> usize {
+        self.servers[self.placements[index].chunk as usize] as usize
+    }
+
+    /// The stamp of operation `index`: its own, or that of the last time that it was sent anew.
+    #[inline]
+    pub fn stamp(&self, index: usize) -> u64 {
+        if self.new_stamps.is_empty() {
+            return self.first_stamp + index as u64;
+        }
+        let new = self.new_stamps.get(&(index as u32)).copied();
+        new.unwrap_or(self.first_stamp + index as u64)
+    }
+
+    /// Whether any operation was sent anew, under a stamp that is not its position's.
+    pub fn has_new_stamps(&self) -> bool {
+        !self.new_stamps.is_empty()
+    }
+
+    /// Where operation `index` took effect; `None` when it has no outcome, or the server's store
+    /// counts none.
+    pub fn witness(&self, index: usize) -> Option<Witness> {
+        let Placement { chunk, position } = self.placements[index];
+        let place = &self.chunks[chunk as usize];
+        let reply = self.frames[place.frame as usize].as_ref().ok()?;
+        let apply_sequence = reply.apply_sequence(place.group as usize)?;
+        let server = self.servers[chunk as usize];
+        Some(Witness { server, partition: place.partition, apply_sequence, position })
+    }
+
+    /// The boot id of the server that answered operation `index`.
+    pub fn boot_id(&self, index: usize) -> Option<u64> {
+        let place = &self.chunks[self.placements[index].chunk as usize];
+        let reply = self.frames[place.frame as usize].as_ref().ok()?;
+        Some(reply.header().boot_id)
+    }
+
+    /// The operations that the servers want to have sent again.
+    pub(crate) fn deferred(&self) -> Vec<u32> {
+        let wants = |outcome| matches!(outcome, Ok(Outcome::Deferred | Outcome::NotRecorded));
+        (0..self.len()).filter(|&index| wants(self.get(index))).map(|index| index as u32).collect()
+    }
+
+    /// Whether any operation of any frame was refused on its own.
+    pub(crate) fn has_refusals(&self) -> bool {
+        self.frames.iter().flatten().any(Reply::has_refusals)
+    }
+
+    /// Names the servers, for operations on keys that they do not own.
+    pub(crate) fn name_foreign(&mut self, endpoint: impl Fn(usize) -> String) {
+        for &server in &self.servers {
+            let endpoint = endpoint(server as usize);
+            self.foreign.entry(server).or_insert(Failure::WrongShard { endpoint });
+        }
+    }
+
+    /// Frame and position in the frame of operation `index`.
+    pub(crate) fn frame_position(&self, index: usize) -> (usize, usize) {
+        let Placement { chunk, position } = self.placements[index];
+        let place = &self.chunks[chunk as usize];
+        (place.frame as usize, (place.first + position) as usize)
+    }
+
+    /// The server that a frame went to.
+    pub(crate) fn frame_server(&self, frame: usize) -> usize {
+        let chunk = self.chunks.iter().position(|place| place.frame as usize == frame);
+        self.servers[chunk.expect("a frame has a chunk")] as usize
+    }
+
+    /// Puts in the outcomes of operations that were sent anew: `indices[i]` here is operation `i`
+    /// there.
+    pub(crate) fn replace(&mut self, indices: &[u32], again: Self) {
+        let chunk_base = self.chunks.len() as u32;
+        let frame_base = self.frames.len() as u32;
+        for (position, &index) in indices.iter().enumerate() {
+            let Placement { chunk, position: at } = again.placements[position];
+            self.placements[index as usize] = Placement { chunk: chunk_base + chunk, position: at };
+            self.new_stamps.insert(index, again.first_stamp + position as u64);
+        }
+        self.chunks.extend(
+            again
+                .chunks
+                .iter()
+                .map(|place| ChunkPlace { frame: frame_base + place.frame, ..*place }),
+        );
+        self.servers.extend_from_slice(&again.servers);
+        self.frames.extend(again.frames);
+        self.foreign.extend(again.foreign);
+    }
+}

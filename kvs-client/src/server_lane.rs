@@ -1,0 +1,459 @@
+//! A lane at one server: numbers its frames, sends them in order, and sends them again until each
+//! has its answer.
+//!
+//! Open frames stand in a queue in the order of their numbers. While the connection works, each has
+//! a call on its way, and replies are taken from the front. When it breaks, all that was on its way
+//! is *lost* (it may have been applied), a connection is made anew with backoff, and the queue is
+//! sent again as it is: the server answers what it has applied already from its records. When the
+//! time for that is over, lost frames are unknown, the others not applied; the lane is then closed
+//! at the server before its successor opens, so that nothing of it can take effect later.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use proto::batch::{self, BatchHeader};
+use proto::codec::{Request, Response};
+use proto::control::{ControlRequest, ControlResponse};
+use proto::reply::{Refusal, Reply};
+use tarpc::client::RpcError;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Instant, Sleep};
+
+use crate::connection::{Connected, Connecting, LaneNumber, Life, Link, explain};
+use crate::error::{Error, Failure};
+use crate::lane::FrameEnd;
+
+/// First and longest pause between two attempts.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// The batch that a frame belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameTag {
+    pub(crate) ticket: u64,
+    /// Whether it carries operations that are sent anew.
+    pub(crate) is_again: bool,
+}
+
+type Call = Unconstrained<BoxFuture<'static, Result<Response, RpcError>>>;
+
+/// A frame without its answer.
+struct OpenFrame {
+    tag: FrameTag,
+    index: usize,
+    sequence: u64,
+    body: Bytes,
+    operations: u32,
+    groups: u32,
+    call: Option<Call>,
+    /// An answer that came while later frames were being sent.
+    answer: Option<Result<Response, RpcError>>,
+    /// Some transmission had no answer, so the frame may have been applied.
+    is_lost: bool,
+    /// Its share of the bytes in flight.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+enum State {
+    /// Frames go out at once.
+    Up(Connected),
+    /// A connection is being made.
+    Connecting(Connecting),
+    /// The next attempt waits its turn.
+    Waiting(Pin<Box<Sleep>>),
+    /// The server is asked to close the lane.
+    Closing(Connected, BoxFuture<'static, Result<ControlResponse, Error>>),
+}
+
+/// A lane at one server.
+pub(crate) struct ServerLane {
+    link: Arc<Link>,
+    retry: Duration,
+    place: usize,
+    life: Arc<Life>,
+    number: LaneNumber,
+    open: VecDeque<OpenFrame>,
+    /// Frames that ended otherwise than by the front's reply.
+    ended: VecDeque<(FrameTag, usize, FrameEnd)>,
+    state: State,
+    generation: u64,
+    /// The next connection must be newer than this.
+    stale: u64,
+    /// Since when nothing has come through, and why.
+    failing: Option<(Instant, String)>,
+    attempts: u32,
+    /// Frames of this lane are unknown: it must be closed before a successor opens.
+    must_close: bool,
+}
+
+impl std::fmt::Debug for ServerLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerLane")
+            .field("endpoint", &self.link.endpoint)
+            .field("number", &self.number)
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerLane {
+    pub(crate) fn new(link: Arc<Link>, retry: Duration) -> Self {
+        let place = link.pin_place();
+        let connecting = link.connect(place, 0);
+        Self {
+            retry,
+            place,
+            life: link.life(),
+            number: link.take_lane(),
+            link,
+            open: VecDeque::new(),
+            ended: VecDeque::new(),
+            state: State::Connecting(connecting),
+            generation: 0,
+            stale: 0,
+            failing: None,
+            attempts: 0,
+            must_close: false,
+        }
+    }
+
+    fn header(&self, sequence: u64, lowest_open: u64) -> BatchHeader {
+        BatchHeader {
+            session: self.number.session,
+            lane: self.number.lane,
+            epoch: self.life.hello.epoch,
+            sequence,
+            lowest_open,
+            first_stamp: 0,
+        }
+    }
+
+    /// The header of the next frame, but for its first stamp.
+    pub(crate) fn next_header(&self) -> BatchHeader {
+        let sequence = self.number.next_sequence;
+        self.header(sequence, self.open.front().map_or(sequence, |frame| frame.sequence))
+    }
+
+    /// Takes a frame whose body carries [`next_header`](Self::next_header).
+    pub(crate) fn push(
+        &mut self,
+        tag: FrameTag,
+        index: usize,
+        body: Bytes,
+        operations: u32,
+        groups: u32,
+        room: Option<OwnedSemaphorePermit>,
+    ) {
+        let sequence = self.number.next_sequence;
+        self.number.next_sequence += 1;
+        self.open.push_back(OpenFrame {
+            tag,
+            index,
+            sequence,
+            body,
+            operations,
+            groups,
+            call: None,
+            answer: None,
+            is_lost: false,
+            _room: room,
+        });
+    }
+
+    /// Sends what has not been sent, as far as the connection is up, in the order of the numbers.
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let State::Up(connected) = &self.state else { return };
+        for frame in &mut self.open {
+            if frame.call.is_some() || frame.answer.is_some() {
+                continue;
+            }
+            let request = Request::Batch(frame.body.clone());
+            // The first poll hands the request to the connection, so calls must be polled in order,
+            // and a task's budget must not make one of them yield its turn.
+            let mut call = unconstrained(self.link.call(&connected.channel, request));
+            match Pin::new(&mut call).poll(cx) {
+                Poll::Pending => frame.call = Some(call),
+                Poll::Ready(answer) => frame.answer = Some(answer),
+            }
+        }
+    }
+
+    /// The next frame that has ended.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<(FrameTag, usize, FrameEnd)> {
+        loop {
+            if let Some(ended) = self.ended.pop_front() {
+                return Poll::Ready(ended);
+            }
+            if self.open.is_empty() && !self.must_close {
+                return Poll::Pending;
+            }
+            match &mut self.state {
+                State::Up(_) => {
+                    self.start(cx);
+                    let Some(front) = self.open.front_mut() else { return Poll::Pending };
+                    let answer = match front.answer.take() {
+                        Some(answer) => answer,
+                        None => {
+                            let call = front.call.as_mut().expect("every open frame was started");
+                            ready!(Pin::new(call).poll(cx))
+                        }
+                    };
+                    self.take_answer(answer);
+                }
+                State::Connecting(connecting) => match ready!(connecting.poll_unpin(cx)) {
+                    Ok(connected) => self.connected(connected),
+                    Err(error) => self.wait(&error.to_string()),
+                },
+                State::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    self.state = State::Connecting(self.link.connect(self.place, self.stale));
+                }
+                State::Closing(connected, closing) => {
+                    let connected = connected.clone();
+                    match ready!(closing.poll_unpin(cx)) {
+                        Ok(_) => self.reopen(connected),
+                        Err(error) => self.break_off(&error.to_string()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to the front's call.
+    fn take_answer(&mut self, answer: Result<Response, RpcError>) {
+        self.open.front_mut().expect("the answer is the front's").call = None;
+        let frame = match answer {
+            Ok(Response::Batch(frame)) => frame,
+            Ok(Response::Control(_)) => return self.wrong_reply("a control reply to a batch"),
+            Err(RpcError::Server(error)) => return self.wrong_reply(&error.to_string()),
+            Err(error) => {
+                self.open.front_mut().expect("as above").is_lost = true;
+                return self.break_off(&explain(&error));
+            }
+        };
+        let bytes = frame.len();
+        let reply = match Reply::decode(frame.freeze()) {
+            Ok(reply) => reply,
+            Err(error) => return self.wrong_reply(&error.to_string()),
+        };
+        if let Some((refusal, detail)) = reply.refusal() {
+            let detail = detail.to_owned();
+            return self.refused(refusal, detail);
+        }
+        let front = self.open.front().expect("as above");
+        let header = reply.header();
+        if header.boot_id != self.number.session.boot_id
+            || header.sequence != front.sequence
+            || (reply.len(), reply.groups()) != (front.operations as usize, front.groups as usize)
+        {
+            return self.wrong_reply("it answers another batch");
+        }
+        self.link.learn_outcome_bytes(bytes, reply.len());
+        self.failing = None;
+        self.attempts = 0;
+        self.end_front(Ok(reply));
+    }
+
+    fn end_front(&mut self, result: Result<Reply, Failure>) {
+        let frame = self.open.pop_front().expect("there is a front");
+        self.ended.push_back((frame.tag, frame.index, FrameEnd { result, body: frame.body }));
+    }
+
+    /// The server refused the front as a whole: it consumed no number, and those behind it will be
+    /// refused as out of turn.
+    fn refused(&mut self, refusal: Refusal, detail: String) {
+        for frame in &mut self.open {
+            // Sent behind the refused one on the same connection, so refused or about to be.
+            frame.call = None;
+            frame.answer = None;
+        }
+        let endpoint = self.link.endpoint.to_string();
+        match refusal {
+            Refusal::Throttled | Refusal::OutOfTurn | Refusal::Stopping => self.wait(&detail),
+            Refusal::WrongBoot => self.break_off(&detail),
+            Refusal::SessionExpired => {
+                if let State::Up(connected) = &self.state {
+                    let connected = connected.clone();
+                    let renewal = self.link.renew(connected, self.number.session);
+                    self.state = State::Connecting(renewal);
+                }
+            }
+            Refusal::Malformed | Refusal::StaleEpoch => {
+                let is_lost = self.open.front().expect("it was refused").is_lost;
+                self.end_front(Err(if is_lost {
+                    Failure::ReplyLost { endpoint, reason: detail }
+                } else {
+                    Failure::Refused { endpoint, refusal, detail }
+                }));
+                self.number.next_sequence -= self.open.len() as u64 + 1;
+                self.renumber();
+            }
+            Refusal::DifferentBytes | Refusal::RecordGone | Refusal::LaneClosed => {
+                // The server knows the number otherwise than we do, so all that is open is unknown.
+                for frame in &mut self.open {
+                    frame.is_lost = true;
+                }
+                self.give_up(&detail);
+                self.break_off(&detail);
+            }
+        }
+    }
+
+    /// The server broke the protocol: nothing that is open can be believed.
+    fn wrong_reply(&mut self, detail: &str) {
+        let endpoint = self.link.endpoint.to_string();
+        let detail = detail.to_owned();
+        self.end_front(Err(Failure::WrongReply { endpoint, detail: detail.clone() }));
+        self.must_close = true;
+        self.give_up(&detail);
+        self.break_off(&detail);
+    }
+
+    /// The connection is not good any more: what was on its way is lost.
+    fn break_off(&mut self, reason: &str) {
+        for frame in &mut self.open {
+            frame.is_lost |= frame.call.take().is_some() || frame.answer.take().is_some();
+        }
+        let failing = self.failing.get_or_insert_with(|| (Instant::now(), String::new()));
+        reason.clone_into(&mut failing.1);
+        tracing::debug!(endpoint = %self.link.endpoint, %reason, "lane connects again");
+        self.stale = self.generation;
+        self.state = State::Connecting(self.link.connect(self.place, self.stale));
+    }
+
+    /// Pauses before the next attempt, or gives up.
+    fn wait(&mut self, reason: &str) {
+        let now = Instant::now();
+        let failing = self.failing.get_or_insert_with(|| (now, String::new()));
+        reason.clone_into(&mut failing.1);
+        if now.duration_since(failing.0) >= self.retry {
+            self.give_up(reason);
+            self.failing = Some((now, reason.to_owned()));
+        }
+        let pause = backoff(self.attempts, self.number.lane);
+        self.attempts += 1;
+        self.state = State::Waiting(Box::pin(tokio::time::sleep(pause)));
+    }
+
+    /// Ends all that is open: unknown where it may have been applied.
+    fn give_up(&mut self, reason: &str) {
+        let since = self.failing.as_ref().map(|(since, _)| *since);
+        let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+        // Numbers that no server has seen are used again; a closed lane is numbered anew.
+        if let Some(front) = self.open.front() {
+            self.number.next_sequence = front.sequence;
+        }
+        while let Some(frame) = self.open.front() {
+            let endpoint = self.link.endpoint.to_string();
+            let reason = reason.to_owned();
+            let is_lost = frame.is_lost || frame.call.is_some() || frame.answer.is_some();
+            self.must_close |= is_lost;
+            self.end_front(Err(if is_lost {
+                Failure::ReplyLost { endpoint, reason }
+            } else {
+                Failure::Unavailable { endpoint, waited, reason }
+            }));
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        self.generation = connected.generation;
+        // A pause without a broken connection ends with the same one.
+        self.stale = self.generation - 1;
+        let before = self.number.session;
+        let now = connected.life.session;
+        self.life = Arc::clone(&connected.life);
+        if before != now {
+            // What was lost in an old session stays unknown; a refused frame was not applied.
+            let endpoint = self.link.endpoint.to_string();
+            while self.open.front().is_some_and(|frame| frame.is_lost) {
+                let failure = if before.boot_id == now.boot_id {
+                    let reason = "its session expired".to_owned();
+                    Failure::ReplyLost { endpoint: endpoint.clone(), reason }
+                } else {
+                    Failure::Restarted { endpoint: endpoint.clone() }
+                };
+                self.end_front(Err(failure));
+            }
+            tracing::debug!(%endpoint, "lane begins in a new session");
+            // No batch of the old session is executed any more, so there is nothing to close.
+            self.must_close = false;
+            self.reopen(connected);
+        } else if self.must_close {
+            let session = self.number.session;
+            let request = ControlRequest::CloseLane { session, lane: self.number.lane };
+            let link = Arc::clone(&self.link);
+            let channel = connected.channel.clone();
+            let closing = async move { link.control(&channel, request).await };
+            self.state = State::Closing(connected, closing.boxed());
+        } else {
+            self.state = State::Up(connected);
+        }
+    }
+
+    /// Goes on as a new lane.
+    fn reopen(&mut self, connected: Connected) {
+        self.must_close = false;
+        let session = connected.life.session;
+        self.number = LaneNumber { session, lane: self.link.new_lane(), next_sequence: 1 };
+        self.renumber();
+        self.state = State::Up(connected);
+    }
+
+    /// Numbers the open frames from the next number on; none of them has been applied.
+    fn renumber(&mut self) {
+        let lowest_open = self.number.next_sequence;
+        for index in 0..self.open.len() {
+            let sequence = self.number.next_sequence;
+            self.number.next_sequence += 1;
+            let mut header = self.header(sequence, lowest_open);
+            let frame = &mut self.open[index];
+            let old = batch::read_header(&frame.body).expect("a batch of our own");
+            header.first_stamp = old.first_stamp;
+            frame.sequence = sequence;
+            frame.body = batch::with_header(&frame.body, &header);
+        }
+    }
+}
+
+impl Drop for ServerLane {
+    fn drop(&mut self) {
+        if self.open.is_empty() && !self.must_close {
+            self.link.give_lane(self.number);
+        }
+    }
+}
+
+/// The pause before attempt `attempt`: doubled each time, and spread by up to half over lanes, so
+/// that they do not come all at once.
+fn backoff(attempt: u32, lane: u32) -> Duration {
+    let pause = BACKOFF_MIN.saturating_mul(1 << attempt.min(10)).min(BACKOFF_MAX);
+    let spread = u64::from(lane).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(attempt) >> 54;
+    pause - pause.mul_f64(spread as f64 / 2048.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_are_spread() {
+        for lane in 0..100 {
+            for attempt in 0..40 {
+                let pause = backoff(attempt, lane);
+                assert!(pause <= BACKOFF_MAX);
+                assert!(pause >= BACKOFF_MIN / 2);
+            }
+            assert!(backoff(20, lane) >= BACKOFF_MAX / 2);
+        }
+        assert_ne!(backoff(3, 1), backoff(3, 2));
+    }
+}
