@@ -152,21 +152,15 @@ impl GroupEncoder {
 ///
 /// When there is no group, a group is empty, partitions descend, or a limit of the frame is passed.
 pub fn assemble(header: &BatchHeader, groups: &[(u32, &GroupEncoder)]) -> Bytes {
-    let operations: u32 = groups.iter().map(|(_, group)| group.operations).sum();
+    let operations: usize = groups.iter().map(|(_, group)| group.operations as usize).sum();
     let encoded: usize = groups.iter().map(|(_, group)| group.bytes.len()).sum();
     let total = HEADER_BYTES + groups.len() * GROUP_BYTES + encoded;
     assert!(!groups.is_empty(), "a batch has a group");
     assert!(total <= REQUEST_BYTES_MAX, "a batch of {total} bytes fits into a frame");
-    assert!(operations as usize <= BATCH_OPERATIONS_MAX, "a batch's operations are bounded");
+    assert!(operations <= BATCH_OPERATIONS_MAX, "a batch's operations are bounded");
     let mut body = BytesMut::with_capacity(total);
-    body.put_u64_le(header.session.boot_id);
-    body.put_u64_le(header.session.number);
-    body.put_u32_le(header.lane);
-    body.put_u32_le(header.epoch);
-    body.put_u64_le(header.sequence);
-    body.put_u64_le(header.lowest_open);
-    body.put_u64_le(header.first_stamp);
-    body.put_u32_le(operations);
+    put_header(&mut body, header);
+    body.put_u32_le(operations as u32);
     body.put_u32_le(groups.len() as u32);
     for pair in groups.windows(2) {
         assert!(pair[0].0 <= pair[1].0, "partitions do not descend");
@@ -180,6 +174,28 @@ pub fn assemble(header: &BatchHeader, groups: &[(u32, &GroupEncoder)]) -> Bytes 
         body.put_slice(&group.bytes);
     }
     body.freeze()
+}
+
+/// The same body under another number: what a refused batch is sent again as.
+///
+/// # Panics
+///
+/// When `body` is shorter than a header.
+pub fn with_header(body: &[u8], header: &BatchHeader) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len());
+    put_header(&mut out, header);
+    out.put_slice(&body[out.len()..]);
+    out.freeze()
+}
+
+fn put_header(out: &mut BytesMut, header: &BatchHeader) {
+    out.put_u64_le(header.session.boot_id);
+    out.put_u64_le(header.session.number);
+    out.put_u32_le(header.lane);
+    out.put_u32_le(header.epoch);
+    out.put_u64_le(header.sequence);
+    out.put_u64_le(header.lowest_open);
+    out.put_u64_le(header.first_stamp);
 }
 
 /// Why a batch's bytes are not a batch.
@@ -305,6 +321,13 @@ pub fn decode(
     groups: &mut Vec<Group>,
     entries: &mut Vec<OperationEntry>,
 ) -> Result<BatchHeader, BatchError> {
+    if body.len() > REQUEST_BYTES_MAX {
+        return Err(BatchError::OutOfBounds {
+            what: "the length of the batch",
+            got: body.len() as u64,
+            bounds: "at most 4 MiB",
+        });
+    }
     let header = read_header(body)?;
     read_groups(body, groups)?;
     entries.clear();
@@ -357,9 +380,8 @@ fn read_groups(body: &[u8], groups: &mut Vec<Group>) -> Result<(), BatchError> {
             bounds: "from 1 to the number of operations",
         });
     }
-    let least = HEADER_BYTES
-        + count as usize * GROUP_BYTES
-        + operations as usize * OPERATION_BYTES_MIN;
+    let least =
+        HEADER_BYTES + count as usize * GROUP_BYTES + operations as usize * OPERATION_BYTES_MIN;
     if body.len() < least {
         return Err(BatchError::CutOff { part: "the operations", offset: body.len() });
     }
@@ -401,12 +423,12 @@ fn read_operation(
     let cut_off = |part, offset| BatchError::CutOff { part, offset };
     let code = *body.get(*position).ok_or_else(|| cut_off("an operation", *position))?;
     *position += 1;
-    let kind = OperationKind::from_code(code)
-        .ok_or(BatchError::UnknownOperation { index, code })?;
+    let kind =
+        OperationKind::from_code(code).ok_or(BatchError::UnknownOperation { index, code })?;
     let difference = varint::read(body, position)
         .ok_or(BatchError::Malformed { index, what: "stamp difference" })?;
-    let key_bytes = varint::read(body, position)
-        .ok_or(BatchError::Malformed { index, what: "key length" })?;
+    let key_bytes =
+        varint::read(body, position).ok_or(BatchError::Malformed { index, what: "key length" })?;
     if key_bytes == 0 || key_bytes > KEY_BYTES_MAX as u64 {
         let bounds = "1 to 1,024 bytes";
         return Err(BatchError::Length { index, what: "a key", bytes: key_bytes, bounds });

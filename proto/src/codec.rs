@@ -26,7 +26,7 @@ use tarpc::{ClientMessage, ServerError};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::control::{ControlRequest, ControlResponse};
-use crate::limits::{CONTROL_BYTES_MAX, DETAIL_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, DETAIL_BYTES_MAX, FRAME_BYTES_MAX, bounded_detail};
 
 /// Version of the protocol.
 pub const VERSION: u8 = 1;
@@ -199,7 +199,10 @@ impl FrameReader {
     }
 
     /// The next whole frame, its header's bytes included; `None` until more has arrived.
-    fn next(&mut self, source: &mut BytesMut) -> Result<Option<(FrameHeader, BytesMut)>, FrameError> {
+    fn next(
+        &mut self,
+        source: &mut BytesMut,
+    ) -> Result<Option<(FrameHeader, BytesMut)>, FrameError> {
         let header = match self.header {
             Some(header) => header,
             None if source.len() < FRAME_HEADER_BYTES => return Ok(None),
@@ -442,8 +445,7 @@ impl Encoder<tarpc::Response<Response>> for ServerCodec {
             }
             Ok(Response::Control(control)) => put_control(out, kind::CONTROL_REPLY, id, &control),
             Err(ServerError { detail, .. }) => {
-                let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)];
-                put_frame(out, kind::ERROR, id, detail.as_bytes());
+                put_frame(out, kind::ERROR, id, bounded_detail(&detail).as_bytes());
                 Ok(())
             }
         }

@@ -18,4 +18,6 @@ pub mod operation;
 mod repeats;
 pub mod reply;
 pub mod shard_map;
+#[cfg(test)]
+mod testing;
 pub mod varint;

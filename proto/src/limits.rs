@@ -37,6 +37,15 @@ pub const PARTITIONS_MAX: usize = 4096;
 /// Longest text in an error, in bytes, so that an error fits into a small frame.
 pub const DETAIL_BYTES_MAX: usize = 1024;
 
+/// The longest start of `text` that fits into an error.
+pub(crate) fn bounded_detail(text: &str) -> &str {
+    let mut end = text.len().min(DETAIL_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 const _: () = assert!(
     REQUEST_BYTES_MAX >= 2 * VALUE_BYTES_MAX + KEY_BYTES_MAX + 1024,
     "a CAS with two greatest values fits into one frame"

@@ -6,11 +6,12 @@
 //! 2. `u64` sequence number that is answered; the expected one when the batch is out of turn
 //! 3. `u32` epoch of the server's shard map
 //! 4. `u8` status: 0 applied, else a [`Refusal`]'s code
-//! 5. `u8` flags: bit 0, apply sequences follow; bit 1, answered from a completion record
+//! 5. `u8` flags: bit 0, apply sequences follow; bit 1, answered from a completion record (0 when
+//!    refused)
 //! 6. `u16` zero
 //! 7. `u32` number of operations (0 when refused)
 //! 8. `u32` number of groups (0 when refused)
-//! 9. with flag 0, for each group: `u64` apply sequence
+//! 9. with flag bit 0, for each group: `u64` apply sequence
 //! 10. for each operation: `u8` outcome code, then
 //!     - value, mismatch with a value: varint length, the value
 //!     - repeat: varint distance, at least 1, back to the operation of this reply whose full value
@@ -28,6 +29,7 @@ use crate::batch::{u32_at, u64_at};
 use crate::codec::FRAME_HEADER_BYTES;
 use crate::limits::{
     BATCH_GROUPS_MAX, BATCH_OPERATIONS_MAX, DETAIL_BYTES_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX,
+    bounded_detail,
 };
 use crate::operation::{Outcome, OutcomeSink};
 use crate::repeats::RepeatTable;
@@ -39,6 +41,10 @@ pub const HEADER_BYTES: usize = 32;
 const BODY: usize = FRAME_HEADER_BYTES;
 /// Most bytes that an outcome without a value takes.
 const FIXED_BYTES_MAX: usize = 16;
+
+/// Shortest value that is worth a reference, which takes four bytes at most; such a value takes
+/// five in full.
+const REPEATED_BYTES_MIN: usize = 3;
 
 const FLAG_SEQUENCES: u8 = 1;
 const FLAG_RECORDED: u8 = 2;
@@ -116,7 +122,7 @@ pub struct ReplyHeader {
 
 /// Makes a refusal's bytes.
 pub fn refuse(header: &ReplyHeader, refusal: Refusal, detail: &str) -> BytesMut {
-    let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)];
+    let detail = bounded_detail(detail);
     let mut bytes = BytesMut::with_capacity(BODY + HEADER_BYTES + detail.len());
     put_header(&mut bytes, header, refusal as u8, 0, 0, 0);
     bytes.put_slice(detail.as_bytes());
@@ -165,22 +171,24 @@ pub struct ReplyBuilder {
     remaining: usize,
     /// Operations whose outcomes were pushed.
     pushed: usize,
+    /// Groups that the reply has room for the apply sequences of.
+    sequences: usize,
     send_repeats_once: bool,
     repeats: RepeatTable,
 }
 
 impl ReplyBuilder {
-
     /// Starts a reply in `buffer`, whose memory is used again.
     pub fn begin(&mut self, mut buffer: BytesMut, header: &ReplyHeader, shape: &ReplyShape) {
         assert!(shape.operations <= BATCH_OPERATIONS_MAX && shape.groups <= shape.operations);
         buffer.clear();
-        let sequences = if shape.has_sequences { shape.groups * 8 } else { 0 };
-        buffer.reserve(BODY + HEADER_BYTES + sequences + shape.operations * FIXED_BYTES_MAX);
+        self.sequences = if shape.has_sequences { shape.groups } else { 0 };
+        let sequences_bytes = self.sequences * 8;
+        buffer.reserve(BODY + HEADER_BYTES + sequences_bytes + shape.operations * FIXED_BYTES_MAX);
         let flags = if shape.has_sequences { FLAG_SEQUENCES } else { 0 }
             | if shape.is_recorded { FLAG_RECORDED } else { 0 };
         put_header(&mut buffer, header, 0, flags, shape.operations as u32, shape.groups as u32);
-        buffer.put_bytes(0, sequences);
+        buffer.put_bytes(0, sequences_bytes);
         self.bytes = buffer;
         self.remaining = shape.operations;
         self.pushed = 0;
@@ -196,6 +204,7 @@ impl ReplyBuilder {
     ///
     /// When the reply was begun without room for it.
     pub fn set_apply_sequence(&mut self, group: usize, sequence: u64) {
+        assert!(group < self.sequences, "the reply has room for the group's apply sequence");
         let at = BODY + HEADER_BYTES + group * 8;
         self.bytes[at..at + 8].copy_from_slice(&sequence.to_le_bytes());
     }
@@ -241,7 +250,7 @@ impl ReplyBuilder {
 
     #[inline]
     fn push_value(&mut self, hash: u64, value: &[u8]) {
-        if !self.send_repeats_once {
+        if !self.send_repeats_once || value.len() < REPEATED_BYTES_MIN {
             return self.put_value(code::VALUE, value);
         }
         if let Some(earlier) = self.repeats.find(hash, value, &self.bytes) {
@@ -342,7 +351,7 @@ pub enum ReplyError {
     /// A count is over its bound.
     #[error("the reply counts {got} {what}")]
     Count {
-        /// Operations or groups.
+        /// Bytes, operations or groups.
         what: &'static str,
         /// The count.
         got: u32,
@@ -390,6 +399,10 @@ impl Reply {
         if body.len() < HEADER_BYTES {
             return Err(ReplyError::CutOff { part: "the header" });
         }
+        if body.len() > REPLY_BYTES_MAX {
+            let got = u32::try_from(body.len()).unwrap_or(u32::MAX);
+            return Err(ReplyError::Count { what: "bytes", got });
+        }
         let header = ReplyHeader {
             boot_id: u64_at(body, 0),
             sequence: u64_at(body, 8),
@@ -409,8 +422,7 @@ impl Reply {
         let refusal = match status {
             0 => None,
             code => Some(
-                Refusal::from_code(code)
-                    .ok_or(ReplyError::UnknownCode { what: "status", code })?,
+                Refusal::from_code(code).ok_or(ReplyError::UnknownCode { what: "status", code })?,
             ),
         };
         let outcomes = match refusal {
@@ -418,6 +430,7 @@ impl Reply {
             Some(_) => {
                 let detail = &body[HEADER_BYTES..];
                 if operations != 0
+                    || flags != 0
                     || detail.len() > DETAIL_BYTES_MAX
                     || std::str::from_utf8(detail).is_err()
                 {
@@ -460,6 +473,11 @@ impl Reply {
     /// How many outcomes there are.
     pub fn len(&self) -> usize {
         self.outcomes.len()
+    }
+
+    /// Whether an operation was refused: foreign, deferred or not recorded.
+    pub fn has_refusals(&self) -> bool {
+        self.outcomes.iter().any(|entry| entry.code >= code::WRONG_SHARD)
     }
 
     /// Whether there is no outcome.
@@ -511,12 +529,12 @@ fn decode_outcomes(
     }
     let mut outcomes: Vec<OutcomeEntry> = Vec::with_capacity(operations);
     for index in 0..operations {
-        let code =
-            *body.get(position).ok_or(ReplyError::CutOff { part: "the outcomes" })?;
+        let code = *body.get(position).ok_or(ReplyError::CutOff { part: "the outcomes" })?;
         position += 1;
         let length = match code {
             code::VALUE | code::MISMATCH => {
                 let length = varint::read(body, &mut position)
+                    .filter(|length| *length <= VALUE_BYTES_MAX as u64)
                     .ok_or(ReplyError::Malformed { what: "value length" })?;
                 if length > (body.len() - position) as u64 {
                     return Err(ReplyError::CutOff { part: "a value" });
