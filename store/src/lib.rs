@@ -22,8 +22,8 @@
 //!
 //! - Data lives in memory only.
 //! - [`PartitionedStore`] never gives memory back to the operating system. What deletes free is
-//!   reused, by values of any size once a whole 64 KiB chunk is free.
-//! - A partition holds at most 64 GiB of keys and values up to 4 KiB; past it the process stops.
+//!   reused, by values of any size once a whole 32 KiB chunk is free.
+//! - A partition holds at most 64 GiB of keys and values up to 2 KiB; past it the process stops.
 //! - A panic under a lock (a broken invariant) makes that partition refuse service from then on,
 //!   with another panic: a map in an unknown state is not read.
 

@@ -12,8 +12,10 @@
 //! Nothing here pauses. The index grows by linear hashing, a bucket at a time; entries never move
 //! because of it; memory comes in steps of 64 KiB at most.
 
+mod bucket;
 mod entry;
 mod index;
+mod memory;
 mod prefetch;
 mod slab;
 
@@ -113,7 +115,7 @@ impl Table {
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<Found> {
         let mut header = Header::default();
-        let place = self.index.find(hash, |reference| {
+        let place = self.index.find(hash, &self.slab, |reference| {
             let slot = self.slab.slot(reference);
             header = Header::read(slot);
             header.hash == hash as u32 && header.key(slot) == key
@@ -146,11 +148,10 @@ impl Table {
         let reference = self.slab.allocate(header.slot_bytes());
         self.fill(reference, header, key, value);
         if let Some(found) = found {
-            self.index.redirect(&found.place, reference);
+            self.index.redirect(&found.place, reference, &mut self.slab);
             self.slab.free(found.place.reference);
         } else {
-            let slab = &self.slab;
-            self.index.insert(hash, reference, |held| Header::read(slab.slot(held)).hash);
+            self.index.insert(hash, reference, &mut self.slab);
         }
     }
 
@@ -165,7 +166,7 @@ impl Table {
 
     fn remove(&mut self, found: &Found) {
         self.release_apart(found);
-        self.index.remove(&found.place);
+        self.index.remove(&found.place, &mut self.slab);
         self.slab.free(found.place.reference);
     }
 

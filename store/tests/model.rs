@@ -38,13 +38,13 @@ impl Text {
     }
 }
 
-/// Lengths on both sides of what the partitioned store keeps inline (4 KiB).
+/// Lengths on both sides of what the partitioned store keeps inline (2 KiB).
 fn text() -> impl Strategy<Value = Text> {
     let bytes = prop_oneof![
         8 => 0..300_usize,
-        2 => 300..4_000_usize,
-        1 => 4_090..4_100_usize,
-        1 => 4_100..20_000_usize,
+        2 => 300..2_000_usize,
+        1 => 2_044..2_052_usize,
+        1 => 2_052..20_000_usize,
     ];
     prop_oneof![
         4 => (any::<u8>(), bytes).prop_map(|(byte, bytes)| Text::Fill { byte, bytes }),

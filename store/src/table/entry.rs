@@ -4,7 +4,7 @@ use proto::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Longest value that lies in its entry, in bytes. Larger ones are allocated apart, exactly as
 /// large as they are: size classes would waste up to an eighth of them.
-pub(super) const VALUE_BYTES_INLINE_MAX: usize = 4096;
+pub(super) const VALUE_BYTES_INLINE_MAX: usize = 2048;
 
 /// Largest slot that an entry asks for, in bytes.
 pub(super) const SLOT_BYTES_MAX: usize = HEADER_BYTES + KEY_BYTES_MAX + VALUE_BYTES_INLINE_MAX;

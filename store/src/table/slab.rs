@@ -1,19 +1,16 @@
-//! Memory for entries: slots of fixed sizes, cut from chunks.
+//! Slots of fixed sizes for entries, cut from chunks.
 //!
-//! Each chunk serves one *size class* at a time. Classes are 16 bytes apart up to 256 bytes and
+//! A chunk is one piece of memory. It serves one *size class* at a time. Classes are 16 bytes apart up to 256 bytes and
 //! then eight to a doubling, so that a slot is less than 16 bytes or an eighth larger than asked
 //! for. A chunk whose slots are all free serves whichever class asks next.
 
 use super::entry::SLOT_BYTES_MAX;
+use super::memory::{PIECE_BYTES, Pieces};
 
 /// Slots start at multiples of this, and references count in it.
 const GRANULE_BYTES: usize = 16;
 
-/// A chunk's size. Small enough that taking a fresh one is no pause, large enough that the end
-/// which no slot fits into is little.
-const CHUNK_BYTES: usize = 64 << 10;
-
-const CHUNK_GRANULES: u32 = (CHUNK_BYTES / GRANULE_BYTES) as u32;
+const CHUNK_GRANULES: u32 = (PIECE_BYTES / GRANULE_BYTES) as u32;
 
 /// How many size classes there are.
 const CLASSES: usize = class_of(SLOT_BYTES_MAX) + 1;
@@ -22,7 +19,7 @@ const CLASSES: usize = class_of(SLOT_BYTES_MAX) + 1;
 const NONE: u16 = u16::MAX;
 
 const _: () = assert!(CHUNK_GRANULES < NONE as u32, "a slot's place in its chunk has 16 bits");
-const _: () = assert!(8 * SLOT_BYTES_MAX < CHUNK_BYTES, "a chunk's unused end is below an eighth");
+const _: () = assert!(8 * SLOT_BYTES_MAX < PIECE_BYTES, "a chunk's unused end is below an eighth");
 
 /// The class of the smallest slots that hold so many bytes.
 const fn class_of(bytes: usize) -> usize {
@@ -74,7 +71,7 @@ impl Chunk {
 /// chunks; so a slab holds at most 64 GiB.
 #[derive(Debug)]
 pub(super) struct Slab {
-    memory: Vec<Box<[u8; CHUNK_BYTES]>>,
+    memory: Pieces,
     chunks: Vec<Chunk>,
     /// For each class, its chunks with a free slot.
     open: [Vec<u32>; CLASSES],
@@ -85,7 +82,7 @@ pub(super) struct Slab {
 impl Default for Slab {
     fn default() -> Self {
         Self {
-            memory: Vec::new(),
+            memory: Pieces::default(),
             chunks: Vec::new(),
             open: [const { Vec::new() }; CLASSES],
             empty: Vec::new(),
@@ -98,14 +95,14 @@ impl Slab {
     #[inline]
     pub(super) fn slot(&self, reference: u32) -> &[u8] {
         let (chunk, start) = locate(reference);
-        &self.memory[chunk][start..]
+        &self.memory.get(chunk)[start..]
     }
 
     /// See [`slot`](Slab::slot).
     #[inline]
     pub(super) fn slot_mut(&mut self, reference: u32) -> &mut [u8] {
         let (chunk, start) = locate(reference);
-        &mut self.memory[chunk][start..]
+        &mut self.memory.get_mut(chunk)[start..]
     }
 
     /// A slot for so many bytes, at least 1 and at most [`SLOT_BYTES_MAX`].
@@ -123,7 +120,7 @@ impl Slab {
         } else {
             let place = chunk.freed;
             let start = usize::from(place) * GRANULE_BYTES;
-            let memory = &self.memory[number as usize];
+            let memory = self.memory.get(number as usize);
             chunk.freed = u16::from_le_bytes([memory[start], memory[start + 1]]);
             place
         };
@@ -140,7 +137,7 @@ impl Slab {
         let chunk = &mut self.chunks[number];
         let class = usize::from(chunk.class);
         let was_full = chunk.is_full();
-        self.memory[number][start..start + 2].copy_from_slice(&chunk.freed.to_le_bytes());
+        self.memory.get_mut(number)[start..start + 2].copy_from_slice(&chunk.freed.to_le_bytes());
         chunk.freed = (start / GRANULE_BYTES) as u16;
         chunk.used -= 1;
         if was_full {
@@ -162,8 +159,7 @@ impl Slab {
         let number = self.empty.pop().unwrap_or_else(|| {
             let number = self.memory.len() as u32;
             assert!(number < u32::MAX / CHUNK_GRANULES, "a partition's entries fit into 64 GiB");
-            let memory = vec![0; CHUNK_BYTES].try_into().expect("a chunk has its one length");
-            self.memory.push(memory);
+            self.memory.grow();
             self.chunks.push(Chunk { class: 0, used: 0, fresh: 0, freed: NONE, listed_at: 0 });
             number
         });
@@ -279,7 +275,7 @@ mod tests {
             references.iter().skip(start).step_by(7).for_each(|slot| slab.free(*slot));
         }
         assert_eq!(slab.empty.len(), chunks);
-        fill(&mut slab, 1_000, (chunks * (CHUNK_BYTES / 1_024)) as u32);
+        fill(&mut slab, 1_000, (chunks * (PIECE_BYTES / 1_024)) as u32);
         assert_eq!(slab.chunks.len(), chunks);
         assert!(slab.empty.is_empty());
     }
