@@ -163,10 +163,9 @@ still_starting() {
 
 start_clients() {
     local i
-    export KVS_MODE=$mode
     for ((i = 1; i <= clients; i++)); do
         start "kvs-client $i" "$run/kvs-client-$i.log" "$bin/kvs-client" -hosts "$hosts" \
-            -client_index "$((i - 1))" -client_count "$clients" -run_id "${run##*/}" \
+            -client_index "$i" -client_count "$clients" -run_id "${run##*/}" -mode "$mode" \
             -json "$run/kvs-client-$i.json" "${client_args[@]}"
     done
 }

@@ -211,7 +211,7 @@ bad_counts() {
 owned_flags() {
     local flag
     for flag in '-listen 0.0.0.0' '--listen=::' '-hosts a:1' '-shard 1/2' '--client-index 0' \
-        '-client_count=2' '-run-id x' '--port_file=x' '-json x'; do
+        '-client_count=2' '-run-id x' '--port_file=x' '-json x' '-mode x'; do
         run 2 1 1 "$flag"
         expect_one_line "$err" 'belongs to the launcher'
         run 2 1 1 '' "-secs 1 $flag"

@@ -55,6 +55,7 @@ refuse_owned() {
         client_index | client_count) instead='the number of clients, the second argument, decides it' ;;
         run_id) instead='the folder of the run names it' ;;
         port_file) instead='give the servers -port N, or nothing for any free port' ;;
+        mode) instead='the launcher knows where the run takes place' ;;
         json) instead='every result is written to the folder of the run' ;;
         *) continue ;;
         esac
