@@ -244,6 +244,50 @@ no_binaries() {
     expect_one_line "$err" 'there is no kvs-server in'
 }
 
+# fake_cargo VERSION COMMAND: a cargo of that version which builds by running the command.
+fake_cargo() {
+    mkdir -p "$scratch/fake"
+    printf '#!/bin/sh\n[ "$1" = --version ] && echo cargo %s && exit\n%s\n' "$1" "$2" \
+        >"$scratch/fake/cargo"
+    chmod +x "$scratch/fake/cargo"
+}
+
+cargo_that_will_not_do() {
+    unset KVS_BIN_DIR
+    fake_cargo 1.70.0 'exit 1'
+    PATH=$scratch/fake:$PATH run 1 1 1
+    expect_one_line "$err" 'Rust [0-9.]+ or later is needed and cargo is 1.70.0; run: rustup update'
+
+    # A PATH with all that the launcher uses but cargo.
+    local tool
+    mkdir "$scratch/tools"
+    for tool in bash cat dirname head nproc realpath sed sort; do
+        ln -s "$(command -v "$tool")" "$scratch/tools/$tool"
+    done
+    PATH=$scratch/tools HOME=$scratch run 1 1 1
+    expect_one_line "$err" 'there is no cargo; install it from'
+
+    fake_cargo 99.0.0 'echo no luck >&2; exit 101'
+    PATH=$scratch/fake:$PATH run 1 1 1
+    expect "$err" 'no luck'
+    expect "$err" 'the build failed; see above'
+}
+
+stopped_while_building() {
+    unset KVS_BIN_DIR
+    out=$scratch/out err=$scratch/err
+    fake_cargo 99.0.0 'echo building >&2; exec sleep 600'
+    PATH=$scratch/fake:$PATH ./run-cluster.sh 1 1 >"$out" 2>"$err" &
+    launcher=$!
+    wait_until grep -q building "$err"
+    local build
+    build=$(ps -o pid= --ppid "$launcher")
+    kill -TERM "$launcher"
+    ends_with 130
+    expect "$err" 'stopped while building'
+    ! ps -p "$build" >/dev/null
+}
+
 help() {
     run 0 -help
     expect "$out" '^usage: ./run-cluster.sh \[servers\]'
@@ -264,6 +308,8 @@ check 'a flag that no binary knows is told' unknown_flag
 check 'bad counts are refused' bad_counts
 check 'flags of the launcher are refused' owned_flags
 check 'missing binaries are named' no_binaries
+check 'a cargo that is missing, old or fails is told' cargo_that_will_not_do
+check 'a build can be stopped' stopped_while_building
 check 'help tells the usage' help
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
