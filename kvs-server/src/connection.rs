@@ -1,0 +1,125 @@
+//! One peer: decode, serve, answer, within limits.
+//!
+//! One task owns the connection and takes its requests in turn, so a lane's batches are applied in
+//! the order in which they were sent. Replies are flushed when no further request is at hand, and a
+//! peer that does not read its replies is not read from either: that is the backpressure.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use futures::{FutureExt, SinkExt, StreamExt};
+use proto::codec::{CONNECTION_ERROR_ID, FrameError, Request, Response, ServerCodec, SpareBuffer};
+use tarpc::ChannelError;
+use tarpc::ServerError;
+use tarpc::server::{BaseChannel, TrackedRequest};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::codec::Framed;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::{Scratch, Service};
+
+/// First size of a connection's read buffer. Larger frames grow it as their bytes arrive.
+const READ_BUFFER_BYTES: usize = 16 << 10;
+/// Replies that wait for the socket before no further request is taken.
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
+
+type Transport<T> = Framed<T, ServerCodec>;
+type Channel<T> = BaseChannel<Request, Response, Transport<T>>;
+
+/// Serves a peer until it leaves, breaks the protocol, or `stop` is cancelled; then what has
+/// arrived is answered first.
+pub async fn serve<T>(stream: T, peer: String, service: Arc<Service>, stop: CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    service.statistics().connection_opened();
+    match Connection::new(stream, &service).run(&stop).await {
+        Ok(()) => tracing::debug!(%peer, "connection closed"),
+        Err(error) => tracing::warn!(%peer, %error, "connection ended"),
+    }
+    service.statistics().connection_closed();
+}
+
+struct Connection<'a, T> {
+    channel: Pin<Box<Channel<T>>>,
+    service: &'a Service,
+    spare: SpareBuffer,
+    scratch: Scratch,
+}
+
+impl<'a, T> Connection<'a, T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    fn new(stream: T, service: &'a Service) -> Self {
+        let spare = SpareBuffer::default();
+        let codec = ServerCodec::new(spare.clone());
+        let mut framed = Framed::with_capacity(stream, codec, READ_BUFFER_BYTES);
+        framed.set_backpressure_boundary(WRITE_BUFFER_BYTES);
+        let channel = Box::pin(BaseChannel::with_defaults(framed));
+        Self { channel, service, spare, scratch: Scratch::default() }
+    }
+
+    async fn run(&mut self, stop: &CancellationToken) -> Result<(), ChannelError<FrameError>> {
+        loop {
+            let request = match self.channel.next().now_or_never() {
+                Some(request) => request,
+                None => {
+                    self.channel.flush().await?;
+                    let mut next = pin!(self.channel.next());
+                    tokio::select! {
+                        biased;
+                        request = &mut next => request,
+                        () = stop.cancelled() => return self.channel.close().await,
+                    }
+                }
+            };
+            match request {
+                None => return self.channel.flush().await,
+                Some(Ok(request)) => self.answer(request).await?,
+                Some(Err(error)) => {
+                    self.say_why(&error).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        tracked: TrackedRequest<Request>,
+    ) -> Result<(), ChannelError<FrameError>> {
+        let request_id = tracked.request.id;
+        // Between taking the request and holding its reply there is no `.await`.
+        let response = match tracked.request.message {
+            Request::Batch(body) => {
+                let buffer = self.spare.take();
+                Response::Batch(self.service.batch(&body, &mut self.scratch, buffer))
+            }
+            Request::Control(control) => Response::Control(self.service.control(control)),
+        };
+        self.channel.feed(tarpc::Response { request_id, message: Ok(response) }).await
+    }
+
+    /// Tells a peer that broke the protocol why its connection ends, as far as it still listens.
+    async fn say_why(&mut self, error: &ChannelError<FrameError>) {
+        let ChannelError::Read(frame_error) = error else { return };
+        if matches!(**frame_error, FrameError::Io(_)) {
+            return;
+        }
+        let detail = frame_error.to_string();
+        let message = Err(ServerError::new(std::io::ErrorKind::InvalidData, detail));
+        let goodbye = tarpc::Response { request_id: CONNECTION_ERROR_ID, message };
+        let transport = self.channel.as_mut().get_pin_ref();
+        let said = async {
+            let mut transport = transport;
+            transport.send(goodbye).await?;
+            transport.close().await
+        };
+        let _: Result<Result<(), FrameError>, _> =
+            tokio::time::timeout(GOODBYE_TIMEOUT, said).await;
+    }
+}
+
+/// How long a connection that ends in error waits for the peer to take the reason.
+const GOODBYE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
