@@ -100,7 +100,7 @@ impl Workload {
             Draw {
                 hash: sole.hash(key.as_bytes()),
                 partition: sole.partition_of(key.as_bytes()).expect("it owns all") as usize,
-                is_put: random(&mut state) % 20 == 0,
+                is_put: random(&mut state).is_multiple_of(20),
                 key,
                 value,
             }

@@ -1,1 +1,546 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tarpc::context;
+
 use super::*;
+use crate::batch::SessionId;
+use crate::control::{Hello, SessionOptions, Statistics};
+use crate::reply::{self, Refusal, ReplyHeader};
+use crate::shard_map::Place;
+use crate::testing::{config, damaged, damages};
+
+fn client() -> ClientCodec {
+    ClientCodec::new(Arc::default())
+}
+
+fn server() -> ServerCodec {
+    ServerCodec::new(SpareBuffer::default())
+}
+
+/// What a client sends, comparable.
+#[derive(Clone, Debug, PartialEq)]
+enum Sent {
+    Request(u64, Request),
+    Cancel(u64),
+}
+
+impl Sent {
+    fn from_message(message: ClientMessage<Request>) -> Self {
+        match message {
+            ClientMessage::Request(request) => Self::Request(request.id, request.message),
+            ClientMessage::Cancel { request_id, .. } => Self::Cancel(request_id),
+            other => panic!("an unexpected message: {other:?}"),
+        }
+    }
+
+    fn into_message(self) -> ClientMessage<Request> {
+        let context = context::current();
+        match self {
+            Self::Request(id, message) => {
+                ClientMessage::Request(tarpc::Request { context, id, message })
+            }
+            Self::Cancel(request_id) => {
+                ClientMessage::Cancel { trace_context: context.trace_context, request_id }
+            }
+        }
+    }
+}
+
+/// What a server answers, comparable.
+#[derive(Clone, Debug, PartialEq)]
+struct Answered {
+    id: u64,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Batch(Vec<u8>),
+    Control(ControlResponse),
+    Error(String),
+}
+
+impl Answered {
+    fn from_response(response: tarpc::Response<Response>) -> Self {
+        let answer = match response.message {
+            Ok(Response::Batch(frame)) => Answer::Batch(frame[FRAME_HEADER_BYTES..].to_vec()),
+            Ok(Response::Control(control)) => Answer::Control(control),
+            Err(error) => Answer::Error(error.detail),
+        };
+        Self { id: response.request_id, answer }
+    }
+
+    fn into_response(self) -> tarpc::Response<Response> {
+        let message = match self.answer {
+            Answer::Batch(body) => {
+                let mut frame = BytesMut::zeroed(FRAME_HEADER_BYTES);
+                frame.put_slice(&body);
+                Ok(Response::Batch(frame))
+            }
+            Answer::Control(control) => Ok(Response::Control(control)),
+            Answer::Error(detail) => Err(ServerError::new(io::ErrorKind::Other, detail)),
+        };
+        tarpc::Response { request_id: self.id, message }
+    }
+}
+
+fn sent_bytes(messages: &[Sent]) -> BytesMut {
+    let (mut codec, mut bytes) = (client(), BytesMut::new());
+    for message in messages {
+        codec.encode(message.clone().into_message(), &mut bytes).expect("the message is small");
+    }
+    bytes
+}
+
+fn answered_bytes(answers: &[Answered]) -> BytesMut {
+    let (mut codec, mut bytes) = (server(), BytesMut::new());
+    for answer in answers {
+        codec.encode(answer.clone().into_response(), &mut bytes).expect("the answer is small");
+    }
+    bytes
+}
+
+/// All items of a stream whose bytes arrive in pieces of these lengths, over and over.
+fn decode_stream<D: Decoder<Error = FrameError>>(
+    mut codec: D,
+    bytes: &[u8],
+    pieces: &[usize],
+) -> Result<Vec<D::Item>, FrameError> {
+    let (mut buffer, mut rest, mut items) = (BytesMut::new(), bytes, Vec::new());
+    let mut pieces = pieces.iter().cycle();
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.len().min(*pieces.next().expect("there are some")));
+        buffer.extend_from_slice(piece);
+        rest = after;
+        while let Some(item) = codec.decode(&mut buffer)? {
+            items.push(item);
+        }
+    }
+    while let Some(item) = codec.decode_eof(&mut buffer)? {
+        items.push(item);
+    }
+    Ok(items)
+}
+
+fn requests_in(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Sent>, FrameError> {
+    let messages = decode_stream(server(), bytes, pieces)?;
+    Ok(messages.into_iter().map(Sent::from_message).collect())
+}
+
+fn answers_in(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Answered>, FrameError> {
+    let responses = decode_stream(client(), bytes, pieces)?;
+    Ok(responses.into_iter().map(Answered::from_response).collect())
+}
+
+/// A frame made by hand.
+fn raw_frame(kind: u8, body: &[u8]) -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.put_u32_le(12 + body.len() as u32);
+    frame.put_slice(&[VERSION, kind, 0, 0]);
+    frame.put_u64_le(77);
+    frame.put_slice(body);
+    frame
+}
+
+fn ping() -> BytesMut {
+    sent_bytes(&[Sent::Request(77, Request::Control(ControlRequest::Ping))])
+}
+
+/// How many bytes of a frame had arrived when its stream ended.
+fn cut_off_at<T>(outcome: &Result<T, FrameError>) -> Option<usize> {
+    match outcome {
+        Err(FrameError::CutOff { got }) => Some(*got),
+        _ => None,
+    }
+}
+
+// Random streams.
+
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![4 => vec(any::<u8>(), 0..100), 1 => vec(any::<u8>(), 1000..3000)]
+}
+
+fn session() -> impl Strategy<Value = SessionId> {
+    any::<(u64, u64)>().prop_map(|(boot_id, number)| SessionId { boot_id, number })
+}
+
+fn control_request() -> impl Strategy<Value = ControlRequest> {
+    prop_oneof![
+        Just(ControlRequest::Ping),
+        Just(ControlRequest::Statistics),
+        proptest::option::of(any::<bool>()).prop_map(|send_repeats_once| ControlRequest::Hello {
+            open_session: send_repeats_once
+                .map(|send_repeats_once| SessionOptions { send_repeats_once }),
+        }),
+        (any::<(u64, u32, u32)>(), ".{0,40}").prop_map(
+            |((run_id, participant, participants), name)| ControlRequest::Barrier {
+                run_id,
+                name,
+                participant,
+                participants,
+            }
+        ),
+        (session(), any::<u32>())
+            .prop_map(|(session, lane)| ControlRequest::CloseLane { session, lane }),
+        session().prop_map(|session| ControlRequest::CloseSession { session }),
+    ]
+}
+
+fn control_response() -> impl Strategy<Value = ControlResponse> {
+    let hello = (any::<[u64; 5]>(), any::<[u32; 3]>(), proptest::option::of(session()), ".{0,20}");
+    prop_oneof![
+        any::<u64>().prop_map(|boot_id| ControlResponse::Pong { boot_id }),
+        any::<u32>().prop_map(|arrived| ControlResponse::Barrier { arrived }),
+        Just(ControlResponse::Closed),
+        ".{0,40}".prop_map(ControlResponse::Refused),
+        any::<[u64; 4]>().prop_map(|[operations, keys, sessions, connections]| {
+            ControlResponse::Statistics(Statistics { operations, keys, sessions, connections })
+        }),
+        hello.prop_map(|(longs, words, session, text)| {
+            ControlResponse::Hello(Box::new(Hello {
+                boot_id: longs[0],
+                session,
+                session_lease_ms: longs[1],
+                place: Place::new(words[0] % 5 + 1, 5).unwrap(),
+                epoch: words[1],
+                partitions: words[2],
+                store: text.clone(),
+                keys: longs[2],
+                memory_free_bytes: longs[3],
+                memory_total_bytes: longs[4],
+                host: text.clone(),
+                threads: words[0],
+                version: text,
+            }))
+        }),
+    ]
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let request = prop_oneof![
+        body().prop_map(|body| Request::Batch(Bytes::from(body))),
+        control_request().prop_map(Request::Control),
+    ];
+    prop_oneof![
+        4 => (any::<u64>(), request).prop_map(|(id, request)| Sent::Request(id, request)),
+        1 => any::<u64>().prop_map(Sent::Cancel),
+    ]
+}
+
+fn answered() -> impl Strategy<Value = Answered> {
+    let answer = prop_oneof![
+        body().prop_map(Answer::Batch),
+        control_response().prop_map(Answer::Control),
+        ".{0,40}".prop_map(Answer::Error),
+    ];
+    (0..CONNECTION_ERROR_ID, answer).prop_map(|(id, answer)| Answered { id, answer })
+}
+
+/// Lengths of pieces: often single bytes, sometimes several frames at once.
+fn pieces() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        Just(vec![1]),
+        Just(vec![usize::MAX]),
+        vec(prop_oneof![1..20usize, 1..5000usize], 1..20),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn requests_survive_however_their_bytes_arrive(
+        messages in vec(sent(), 0..8),
+        pieces in pieces(),
+    ) {
+        let bytes = sent_bytes(&messages);
+        prop_assert_eq!(requests_in(&bytes, &pieces).unwrap(), messages);
+    }
+
+    #[test]
+    fn answers_survive_however_their_bytes_arrive(
+        answers in vec(answered(), 0..8),
+        pieces in pieces(),
+    ) {
+        let bytes = answered_bytes(&answers);
+        prop_assert_eq!(answers_in(&bytes, &pieces).unwrap(), answers);
+    }
+
+    #[test]
+    fn a_stream_cut_off_inside_a_frame_is_an_error(message in sent(), answer in answered()) {
+        let bytes = sent_bytes(&[message]);
+        for length in 1..bytes.len() {
+            let end = requests_in(&bytes[..length], &[usize::MAX]);
+            prop_assert_eq!(cut_off_at(&end), Some(length));
+        }
+        let bytes = answered_bytes(&[answer]);
+        for length in 1..bytes.len() {
+            let end = answers_in(&bytes[..length], &[usize::MAX]);
+            prop_assert_eq!(cut_off_at(&end), Some(length));
+        }
+    }
+
+    #[test]
+    fn damaged_streams_do_not_panic_and_do_not_depend_on_how_they_arrive(
+        messages in vec(sent(), 1..4),
+        answers in vec(answered(), 1..4),
+        damages in damages(),
+        pieces in pieces(),
+    ) {
+        let told = |error: FrameError| error.to_string();
+        let bytes = damaged(&sent_bytes(&messages), &damages);
+        let whole = requests_in(&bytes, &[usize::MAX]).map_err(told);
+        prop_assert_eq!(requests_in(&bytes, &pieces).map_err(told), whole);
+        let bytes = damaged(&answered_bytes(&answers), &damages);
+        let whole = answers_in(&bytes, &[usize::MAX]).map_err(told);
+        prop_assert_eq!(answers_in(&bytes, &pieces).map_err(told), whole);
+    }
+
+    #[test]
+    fn garbage_is_refused(garbage in vec(any::<u8>(), 1..200), kind in 1..7u8, pieces in pieces()) {
+        prop_assert!(requests_in(&garbage, &pieces).is_err());
+        prop_assert!(answers_in(&garbage, &pieces).is_err());
+        // Garbage that gets further: a right header, then a body of another kind's shape.
+        let frame = raw_frame(kind, &garbage);
+        let _ = requests_in(&frame, &pieces);
+        let _ = answers_in(&frame, &pieces);
+    }
+}
+
+// Reject twins by name.
+
+#[test]
+fn garbage_bytes_are_another_version() {
+    let error = requests_in(b"GET / HTTP/1.1\r\n\r\n", &[1]).unwrap_err();
+    assert!(matches!(error, FrameError::Version { got: b'/' }), "{error}");
+    assert!(error.to_string().contains("same version"), "{error}");
+}
+
+#[test]
+fn another_version_is_refused() {
+    for version in [0, VERSION + 1, 255] {
+        let mut frame = ping();
+        frame[4] = version;
+        let error = requests_in(&frame, &[usize::MAX]).unwrap_err();
+        assert!(matches!(error, FrameError::Version { got } if got == version));
+    }
+}
+
+#[test]
+fn each_side_takes_its_own_kinds_only() {
+    for kind in 0..=u8::MAX {
+        let frame = raw_frame(kind, &[]);
+        let unexpected =
+            |error: FrameError| matches!(error, FrameError::Kind { kind: got } if got == kind);
+        let taken_by_server = !requests_in(&frame, &[usize::MAX]).is_err_and(unexpected);
+        assert_eq!(taken_by_server, (1..=3).contains(&kind), "{kind}");
+        let taken_by_client = !answers_in(&frame, &[usize::MAX]).is_err_and(unexpected);
+        assert_eq!(taken_by_client, (4..=6).contains(&kind), "{kind}");
+    }
+}
+
+#[test]
+fn reserved_bytes_are_zero() {
+    for offset in [6, 7] {
+        let mut frame = ping();
+        frame[offset] = 1;
+        let error = requests_in(&frame, &[usize::MAX]).unwrap_err();
+        assert!(matches!(error, FrameError::Reserved));
+    }
+}
+
+#[test]
+fn lengths_out_of_bounds_are_refused_as_soon_as_the_header_is_there() {
+    for (kind, most) in [
+        (kind::BATCH_REQUEST, FRAME_BYTES_MAX),
+        (kind::CONTROL_REQUEST, CONTROL_BYTES_MAX),
+        (kind::CANCEL, 0),
+        (kind::BATCH_REPLY, FRAME_BYTES_MAX),
+        (kind::CONTROL_REPLY, CONTROL_BYTES_MAX),
+        (kind::ERROR, DETAIL_BYTES_MAX),
+    ] {
+        let next = |announced: u32| {
+            let mut frame = raw_frame(kind, &[]);
+            frame[..4].copy_from_slice(&announced.to_le_bytes());
+            let mut buffer = frame.clone();
+            let outcome = if kind <= kind::CANCEL {
+                server().decode(&mut buffer).map(|item| item.is_some())
+            } else {
+                client().decode(&mut buffer).map(|item| item.is_some())
+            };
+            assert!(buffer.capacity() <= FRAME_HEADER_BYTES + UNTRUSTED_BYTES);
+            outcome
+        };
+        for announced in [0, 11, 12 + most as u32 + 1, u32::MAX] {
+            let error = next(announced).unwrap_err();
+            assert!(matches!(error, FrameError::Length { bytes, least: 12, most: greatest }
+                    if bytes == u64::from(announced) && greatest == 12 + most));
+        }
+        assert_eq!(next(12 + most as u32).unwrap(), most == 0, "more is awaited");
+    }
+}
+
+#[test]
+fn the_end_between_frames_is_no_error() {
+    assert_eq!(requests_in(&[], &[1]).unwrap(), []);
+    assert_eq!(requests_in(&ping(), &[1]).unwrap().len(), 1);
+    let error = requests_in(&ping()[..5], &[1]).unwrap_err();
+    assert!(matches!(error, FrameError::CutOff { got: 5 }));
+}
+
+#[test]
+fn control_messages_with_trailing_bytes_are_refused() {
+    let refused = |outcome: Result<(), FrameError>, part: &str| {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, FrameError::Control(_)));
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    let request = postcard::to_stdvec(&ControlRequest::Ping).unwrap();
+    let frame = raw_frame(kind::CONTROL_REQUEST, &[&request[..], &[0, 0]].concat());
+    refused(requests_in(&frame, &[9]).map(drop), "2 bytes follow");
+    let response = postcard::to_stdvec(&ControlResponse::Closed).unwrap();
+    let frame = raw_frame(kind::CONTROL_REPLY, &[&response[..], &[0]].concat());
+    refused(answers_in(&frame, &[9]).map(drop), "1 bytes follow");
+    // No such variant, an empty body, a string longer than the message, a place that is none.
+    for body in [&[99][..], &[], &[5, 0xff, 0xff, 0xff, 0xff, 0x0f, b'x']] {
+        refused(answers_in(&raw_frame(kind::CONTROL_REPLY, body), &[9]).map(drop), "decoded");
+    }
+    let hello = [&[0, 1, 0, 1, 0, 0][..], &[1; 20]].concat();
+    refused(answers_in(&raw_frame(kind::CONTROL_REPLY, &hello), &[9]).map(drop), "decoded");
+}
+
+#[test]
+fn a_control_message_over_the_limit_is_not_sent() {
+    let refused = |bytes: usize| tarpc::Response {
+        request_id: 1,
+        message: Ok(Response::Control(ControlResponse::Refused("x".repeat(bytes)))),
+    };
+    let mut out = BytesMut::new();
+    // The variant's number and the text's length take four bytes.
+    let error = server().encode(refused(CONTROL_BYTES_MAX - 3), &mut out).unwrap_err();
+    assert!(matches!(error, FrameError::Length { .. }));
+    assert!(out.is_empty());
+    server().encode(refused(CONTROL_BYTES_MAX - 4), &mut out).unwrap();
+    assert_eq!(answers_in(&out, &[1 << 12]).unwrap().len(), 1);
+}
+
+#[test]
+fn errors_are_of_one_request_or_of_the_connection() {
+    let error = |id, text: &str| {
+        answers_in(&answered_bytes(&[Answered { id, answer: Answer::Error(text.into()) }]), &[7])
+    };
+    let answer = Answer::Error("too busy".into());
+    assert_eq!(error(5, "too busy").unwrap(), [Answered { id: 5, answer }]);
+    let ended = error(CONNECTION_ERROR_ID, "too many connections").unwrap_err();
+    assert!(matches!(&ended, FrameError::Peer(text) if text == "too many connections"), "{ended}");
+    // A long text is cut between characters, so that the frame is taken.
+    let long = format!("x{}", "\u{fc}".repeat(DETAIL_BYTES_MAX));
+    let answer = Answer::Error(long[..DETAIL_BYTES_MAX - 1].to_owned());
+    assert_eq!(error(5, &long).unwrap(), [Answered { id: 5, answer }]);
+    let frame = raw_frame(kind::ERROR, &[0xff]);
+    assert!(matches!(answers_in(&frame, &[7]).unwrap_err(), FrameError::Control(_)));
+}
+
+// Memory.
+
+#[test]
+fn an_announced_frame_gets_memory_only_as_its_bytes_arrive() {
+    let mut frame = raw_frame(kind::BATCH_REQUEST, &[]);
+    let total = FRAME_HEADER_BYTES + FRAME_BYTES_MAX;
+    frame[..4].copy_from_slice(&(total as u32 - 4).to_le_bytes());
+    let mut codec = server();
+    let mut buffer = BytesMut::from(&frame[..]);
+    assert!(codec.decode(&mut buffer).unwrap().is_none());
+    assert!(buffer.capacity() >= UNTRUSTED_BYTES, "the next read has room");
+    assert!(buffer.capacity() <= FRAME_HEADER_BYTES + UNTRUSTED_BYTES);
+    while buffer.len() < total {
+        let arrives = 8_000.min(total - buffer.len());
+        buffer.put_bytes(7, arrives);
+        let arrived = buffer.len();
+        let item = codec.decode(&mut buffer).unwrap();
+        assert_eq!(item.is_some(), arrived == total);
+        assert!(buffer.capacity() <= 4 * arrived + 2 * UNTRUSTED_BYTES);
+        assert!(buffer.capacity() <= 2 * total);
+        if item.is_some() {
+            break;
+        }
+    }
+    // The peer has filled so much once, so its next frame gets its memory at once.
+    let mut buffer = BytesMut::from(&frame[..]);
+    assert!(codec.decode(&mut buffer).unwrap().is_none());
+    assert!((total..2 * total).contains(&buffer.capacity()));
+}
+
+#[test]
+fn a_body_shares_the_memory_that_it_arrived_in() {
+    let mut buffer = sent_bytes(&[Sent::Request(1, Request::Batch(Bytes::from(vec![7; 1000])))]);
+    let address = buffer[FRAME_HEADER_BYTES..].as_ptr();
+    let item = server().decode(&mut buffer).unwrap().unwrap();
+    let Sent::Request(1, Request::Batch(body)) = Sent::from_message(item) else {
+        panic!("it was a batch");
+    };
+    assert_eq!((body.as_ptr(), body.len()), (address, 1000));
+}
+
+#[test]
+fn a_reply_becomes_the_buffer_that_is_sent_and_the_old_one_is_spare() {
+    let header = ReplyHeader { boot_id: 1, sequence: 2, epoch: 3 };
+    let reply = || reply::refuse(&header, Refusal::Throttled, "try again later");
+    let spare = SpareBuffer::default();
+    let mut codec = ServerCodec::new(spare.clone());
+    let answer = |frame| tarpc::Response { request_id: 9, message: Ok(Response::Batch(frame)) };
+
+    let mut out = BytesMut::with_capacity(5_000);
+    let first = reply();
+    let (address, length) = (first.as_ptr(), first.len());
+    codec.encode(answer(first), &mut out).unwrap();
+    assert_eq!((out.as_ptr(), out.len()), (address, length));
+    assert_eq!(spare.take().capacity(), 5_000);
+    assert_eq!(spare.take().capacity(), 0, "it is taken");
+
+    // Behind unsent bytes the reply is copied, and its own buffer is spare.
+    let second = reply();
+    let capacity = second.capacity();
+    codec.encode(answer(second), &mut out).unwrap();
+    assert_eq!(out.len(), 2 * length);
+    assert_eq!(spare.take().capacity(), capacity);
+    let answers = answers_in(&out, &[usize::MAX]).unwrap();
+    assert_eq!(answers[0], answers[1]);
+    let frame = BytesMut::from(&out[..length]).freeze();
+    let decoded = crate::reply::Reply::decode(frame).unwrap();
+    assert_eq!(decoded.refusal(), Some((Refusal::Throttled, "try again later")));
+}
+
+// What the codec tells besides.
+
+#[test]
+fn a_client_counts_the_bytes_that_cross_the_wire() {
+    let wire = Arc::<WireBytes>::default();
+    let mut codec = ClientCodec::new(wire.clone());
+    let mut out = BytesMut::new();
+    codec.encode(Sent::Cancel(1).into_message(), &mut out).unwrap();
+    codec
+        .encode(
+            Sent::Request(2, Request::Batch(Bytes::from_static(b"body"))).into_message(),
+            &mut out,
+        )
+        .unwrap();
+    assert_eq!((wire.sent(), wire.received()), (16 + 20, 0));
+    let mut input = answered_bytes(&[
+        Answered { id: 1, answer: Answer::Batch(vec![0; 32]) },
+        Answered { id: 2, answer: Answer::Error("no".to_owned()) },
+    ]);
+    while codec.decode(&mut input).unwrap().is_some() {}
+    assert_eq!((wire.sent(), wire.received()), (16 + 20, 48 + 18));
+}
+
+#[test]
+fn requests_are_named_and_handlers_get_the_deadline_of_the_server() {
+    use tarpc::RequestName;
+    assert_eq!(Request::Batch(Bytes::new()).name(), "batch");
+    assert_eq!(Request::Control(ControlRequest::Ping).name(), "control");
+    let earliest = Instant::now() + HANDLER_DEADLINE;
+    let item = server().decode(&mut ping()).unwrap().unwrap();
+    let ClientMessage::Request(request) = item else { panic!("a ping is a request") };
+    assert!((earliest..=Instant::now() + HANDLER_DEADLINE).contains(&request.context.deadline));
+}
