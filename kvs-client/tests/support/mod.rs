@@ -1,0 +1,82 @@
+//! Servers inside the test's process, on ports that the system chooses.
+
+use std::sync::Arc;
+
+use kvs_server::connection;
+use kvs_server::environment::SystemEnvironment;
+use kvs_server::service::{Service, ServiceConfig};
+use kvs_server::statistics::Statistics;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// A server that ends when it is dropped.
+pub struct TestServer {
+    /// Where it listens.
+    pub address: String,
+    /// What it serves.
+    pub service: Arc<Service>,
+    stop: CancellationToken,
+}
+
+impl TestServer {
+    /// A server at this place, with this store, on a free port.
+    pub async fn start(place: &str, store: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, place, store)
+    }
+
+    /// A server on this listener.
+    pub fn on(listener: TcpListener, place: &str, store: &str) -> Self {
+        let config = ServiceConfig {
+            place: place.parse().expect("a place"),
+            store_kind: store.parse().expect("a store"),
+            partitions: 8,
+            threads: 1,
+        };
+        let environment = Arc::new(SystemEnvironment);
+        let service = Arc::new(Service::new(config, environment, Arc::new(Statistics::default())));
+        let address = listener.local_addr().expect("a bound listener").to_string();
+        let stop = CancellationToken::new();
+        tokio::spawn(accept(listener, Arc::clone(&service), stop.clone()));
+        Self { address, service, stop }
+    }
+
+    /// Ends the server: connections close, and its memory is gone.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer) = accepted.expect("a connection");
+        stream.set_nodelay(true).expect("a TCP socket");
+        tokio::spawn(connection::serve(
+            stream,
+            peer.to_string(),
+            Arc::clone(&service),
+            stop.clone(),
+        ));
+    }
+}
+
+/// Servers at all places of `count`, and their addresses as a list of hosts.
+pub async fn start_all(count: u32, store: &str) -> (Vec<TestServer>, String) {
+    let mut servers = Vec::new();
+    for index in 1..=count {
+        servers.push(TestServer::start(&format!("{index}/{count}"), store).await);
+    }
+    let hosts: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+    let hosts = hosts.join(",");
+    (servers, hosts)
+}
