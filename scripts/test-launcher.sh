@@ -247,6 +247,7 @@ no_binaries() {
 # fake_cargo VERSION COMMAND: a cargo of that version which builds by running the command.
 fake_cargo() {
     mkdir -p "$scratch/fake"
+    # shellcheck disable=SC2016 # for the script that is written
     printf '#!/bin/sh\n[ "$1" = --version ] && echo cargo %s && exit\n%s\n' "$1" "$2" \
         >"$scratch/fake/cargo"
     chmod +x "$scratch/fake/cargo"
@@ -285,7 +286,12 @@ stopped_while_building() {
     kill -TERM "$launcher"
     ends_with 130
     expect "$err" 'stopped while building'
-    ! ps -p "$build" >/dev/null
+    wait_until gone "$build"
+}
+
+# gone PID: the process has ended, whether or not somebody has asked how.
+gone() {
+    [[ $(ps -o stat= -p "$1") != [!Z]* ]]
 }
 
 help() {

@@ -21,13 +21,12 @@ build_binaries() {
 # run_cargo ROOT TARGET: builds from the root, where the toolchain file is; so the target folder must
 # be absolute. In the background, because bash would obey a signal only when cargo has ended.
 run_cargo() {
-    local build
+    # The build is the only job there is yet.
+    # shellcheck disable=SC2046 # no job, no word
+    trap 'kill $(jobs -p) 2>/dev/null; die 130 "stopped while building"' INT TERM HUP
     (cd "$1" && CARGO_TARGET_DIR=$2 exec cargo build --release --locked \
         --package kvs-server --package kvs-client --package report) &
-    build=$!
-    # shellcheck disable=SC2064 # the number of this build
-    trap "kill $build 2>/dev/null; die 130 'stopped while building'" INT TERM HUP
-    wait "$build"
+    wait "$!"
 }
 
 # need_cargo ROOT: ends if there is no cargo, or one too old for the workspace.
