@@ -1,11 +1,16 @@
 //! What a client is told: where the servers are, and its bounds.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use proto::limits::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::error::Error;
 
@@ -54,8 +59,42 @@ pub(crate) const CONNECTIONS_MAX: usize = 1024;
 /// Least bytes in flight: the largest request with the largest reply.
 pub(crate) const INFLIGHT_BYTES_MIN: usize = REQUEST_BYTES_MAX + REPLY_BYTES_MAX;
 
+/// A stream of bytes to a server.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Opens streams to servers: the operating system's sockets, unless a simulation or a server inside
+/// the process puts something else in their place.
+pub trait Connector: Send + Sync {
+    /// Opens a stream to this endpoint.
+    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+}
+
+/// The operating system's sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemConnector;
+
+impl Connector for SystemConnector {
+    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let endpoint = endpoint.clone();
+        let connect = async move {
+            Ok(match endpoint {
+                Endpoint::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    // A batch is written whole; to hold its last segment back only adds latency.
+                    stream.set_nodelay(true)?;
+                    Box::new(stream) as Box<dyn Stream>
+                }
+                Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            })
+        };
+        connect.boxed()
+    }
+}
+
 /// Settings of a client.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The servers, in the order of their places.
     pub hosts: Vec<Endpoint>,
@@ -72,6 +111,21 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     /// Whether servers may send a value that repeats inside one reply once (default true).
     pub repeats: bool,
+    /// What opens streams to the servers (default [`SystemConnector`]).
+    pub connector: Arc<dyn Connector>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("hosts", &self.hosts)
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("inflight_bytes_max", &self.inflight_bytes_max)
+            .field("repeats", &self.repeats)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -92,6 +146,7 @@ impl Config {
             retry: Duration::from_secs(10),
             inflight_bytes_max: 64 << 20,
             repeats: true,
+            connector: Arc::new(SystemConnector),
         })
     }
 

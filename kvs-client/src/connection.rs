@@ -15,12 +15,10 @@ use proto::batch::SessionId;
 use proto::codec::{ClientCodec, Request, Response, WireBytes};
 use proto::control::{ControlRequest, ControlResponse, Hello, SessionOptions};
 use tarpc::client::RpcError;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::codec::Framed;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Connector, Endpoint, Stream};
 use crate::error::Error;
 
 /// A tarpc channel to one server.
@@ -73,9 +71,9 @@ struct PoolPlace {
 }
 
 /// One server.
-#[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) endpoint: Endpoint,
+    connector: Arc<dyn Connector>,
     timeout: Duration,
     options: SessionOptions,
     wire: Arc<WireBytes>,
@@ -90,6 +88,12 @@ pub(crate) struct Link {
     next_place: AtomicU32,
     /// A moving average: what a GET's outcome takes in a reply.
     outcome_bytes: AtomicU32,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -110,6 +114,7 @@ impl Link {
         let permits = config.inflight_bytes_max / PERMIT_BYTES;
         let link = Arc::new(Self {
             endpoint,
+            connector: Arc::clone(&config.connector),
             timeout: config.timeout,
             options: SessionOptions { send_repeats_once: config.repeats },
             wire,
@@ -281,30 +286,14 @@ impl Link {
         let refused =
             |reason: String| Error::Connect { endpoint: self.endpoint.to_string(), reason };
         let within = self.timeout;
-        let late = |_| refused(format!("no answer within {within:?}"));
-        match &self.endpoint {
-            Endpoint::Tcp(address) => {
-                let stream = tokio::time::timeout(within, TcpStream::connect(address))
-                    .await
-                    .map_err(late)?
-                    .map_err(|error| refused(error.to_string()))?;
-                stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
-                Ok(self.open_channel(stream))
-            }
-            Endpoint::Unix(path) => {
-                let stream = tokio::time::timeout(within, UnixStream::connect(path))
-                    .await
-                    .map_err(late)?
-                    .map_err(|error| refused(error.to_string()))?;
-                Ok(self.open_channel(stream))
-            }
-        }
+        let stream = tokio::time::timeout(within, self.connector.connect(&self.endpoint))
+            .await
+            .map_err(|_| refused(format!("no answer within {within:?}")))?
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(self.open_channel(stream))
     }
 
-    fn open_channel<T>(&self, stream: T) -> Channel
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn open_channel(&self, stream: Box<dyn Stream>) -> Channel {
         let codec = ClientCodec::new(Arc::clone(&self.wire));
         let mut framed = Framed::with_capacity(stream, codec, READ_BUFFER_BYTES);
         framed.set_backpressure_boundary(WRITE_BUFFER_BYTES);

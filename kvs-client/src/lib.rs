@@ -39,7 +39,7 @@ mod server_lane;
 
 pub use batcher::Batch;
 pub use client::{Client, PingReply, ServerInfo, Swap};
-pub use config::{Config, Endpoint};
+pub use config::{Config, Connector, Endpoint, Stream, SystemConnector};
 pub use error::{Error, Failure, FailureClass};
 pub use lane::{Completed, Lane};
 pub use outcomes::{Outcomes, Witness};
