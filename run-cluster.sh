@@ -49,7 +49,8 @@ source "$root/scripts/launcher/processes.sh"
 
 readonly READY_SECONDS_MAX=30 # for all servers to answer
 readonly STOP_SECONDS_MAX=10  # for a process to end after it was asked to
-readonly FAIL_SECONDS_MAX=4   # the same after another has failed: clients, then servers
+# The same after another process has failed, 10 s in all. A client gives open replies 5 s.
+readonly FAIL_CLIENT_SECONDS_MAX=7 FAIL_SERVER_SECONDS_MAX=2
 
 interrupted= # the signal that asked this script to stop
 told=        # whether the user knows why it ends
@@ -216,8 +217,8 @@ check_failed() {
 # fail TEXT..: stops what runs, draws what there is, and says why.
 fail() {
     end_progress
-    stop kvs-client INT "$FAIL_SECONDS_MAX" || true
-    stop kvs-server TERM "$FAIL_SECONDS_MAX" || true
+    stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
+    stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
     # What the servers logged until then can still be plotted.
     "$bin/kvs-report" "$run" >"$run/kvs-report.log" 2>&1 || true
     die 1 "$@"
