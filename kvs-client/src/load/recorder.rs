@@ -1,0 +1,619 @@
+//! What a worker sees, checked and counted.
+//!
+//! [`Recorder::batch`] gets every completed batch: its plan with the invocation, the response time,
+//! and each operation's outcome in push order. Counts, latencies and the time line are of the
+//! measured window; failures and the servers' acknowledgements are of all phases. Each worker has
+//! a recorder of its own, and they are merged at the end.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use kvs_client::{FailureClass, Outcome};
+
+use super::control::Control;
+use super::plan::{Kind, PendingSwaps, Plan, Planned};
+use super::value::Verifier;
+
+/// Length of a bucket of the time line. Long enough to hold many batches, short enough that the
+/// windows of several clients can be laid over each other.
+pub(crate) const TIMELINE_BUCKET: Duration = Duration::from_millis(100);
+
+/// How often a read-modify-write is tried again after a mismatch. Under Zipf's law many workers
+/// swap the same few keys, and one of them succeeds per round trip; without a bound their retries
+/// would crowd out everything else.
+pub(crate) const SWAP_RETRIES_MAX: u8 = 8;
+
+/// What one operation was answered.
+#[derive(Debug)]
+pub(crate) struct Reply<'a, F> {
+    /// The outcome, or why there is none.
+    pub(crate) outcome: Result<Outcome<&'a [u8]>, F>,
+    /// Index of the server that answered.
+    pub(crate) server: usize,
+    /// Whether the library had to send it again under another stamp.
+    pub(crate) reissued: bool,
+}
+
+/// A failure that says whether the operation may have taken effect.
+pub(crate) trait Classified: Display {
+    /// Whether it may have.
+    fn class(&self) -> FailureClass;
+}
+
+/// Operations by what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// All that the servers executed.
+    pub(crate) operations: u64,
+    /// GETs, and how many of them found their key.
+    pub(crate) gets: u64,
+    /// See `gets`.
+    pub(crate) hits: u64,
+    /// PUTs.
+    pub(crate) puts: u64,
+    /// DELETEs.
+    pub(crate) deletes: u64,
+    /// Compare-and-swaps, and how many of them found another value.
+    pub(crate) swaps: u64,
+    /// See `swaps`.
+    pub(crate) swap_mismatches: u64,
+    /// Read-modify-writes that were given up after [`SWAP_RETRIES_MAX`] retries.
+    pub(crate) swaps_given_up: u64,
+    /// INCRs.
+    pub(crate) increments: u64,
+    /// Operations that were sent again under another stamp.
+    pub(crate) retried: u64,
+}
+
+impl Counts {
+    fn fields(&mut self) -> [&mut u64; 10] {
+        [
+            &mut self.operations,
+            &mut self.gets,
+            &mut self.hits,
+            &mut self.puts,
+            &mut self.deletes,
+            &mut self.swaps,
+            &mut self.swap_mismatches,
+            &mut self.swaps_given_up,
+            &mut self.increments,
+            &mut self.retried,
+        ]
+    }
+
+    fn add(&mut self, mut other: Self) {
+        for (sum, more) in self.fields().into_iter().zip(other.fields()) {
+            *sum += *more;
+        }
+    }
+}
+
+/// What went wrong, over all phases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Operations that surely took no effect.
+    pub(crate) errors: u64,
+    /// Mutations of which nobody knows.
+    pub(crate) unknown: u64,
+    /// Answers that cannot be right: another key's or run's value, a torn one, the wrong kind.
+    pub(crate) value_mismatches: u64,
+    /// The first of them in words.
+    pub(crate) first: Option<String>,
+}
+
+impl Faults {
+    /// Whether there were none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.errors + self.unknown + self.value_mismatches
+    }
+
+    fn tell(&mut self, text: impl FnOnce() -> String) {
+        self.first.get_or_insert_with(text);
+    }
+
+    fn failed(&mut self, planned: Planned, failure: &impl Classified) {
+        let is_read = matches!(planned.kind(), Kind::Get | Kind::Read);
+        if failure.class() == FailureClass::Unknown && !is_read {
+            self.unknown += 1;
+        } else {
+            self.errors += 1;
+        }
+        self.tell(|| format!("{planned:?}: {failure}"));
+    }
+
+    #[cold]
+    fn mismatched(&mut self, planned: Planned, outcome: Outcome<&[u8]>) {
+        self.value_mismatches += 1;
+        self.tell(|| match outcome {
+            Outcome::Value(value) | Outcome::Mismatch(Some(value)) => format!(
+                "{planned:?}: this value of {} bytes was not written for this key by this run: \
+                 {:02x?}...",
+                value.len(),
+                &value[..value.len().min(40)]
+            ),
+            other => format!("{planned:?}: answered {other:?}"),
+        });
+    }
+
+    fn add(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.unknown += other.unknown;
+        self.value_mismatches += other.value_mismatches;
+        self.first = self.first.take().or(other.first);
+    }
+}
+
+/// Latencies in microseconds. Kinds that do not occur take no memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LatencyHistogram(Option<Histogram<u64>>);
+
+impl LatencyHistogram {
+    /// Adds `count` operations of this latency.
+    fn record(&mut self, latency_us: u64, count: u64) {
+        if count > 0 {
+            self.histogram()
+                .record_n(latency_us, count)
+                .expect("a histogram that resizes itself takes every latency");
+        }
+    }
+
+    fn histogram(&mut self) -> &mut Histogram<u64> {
+        // Three digits: percentiles are exact to 0.1%.
+        self.0.get_or_insert_with(|| Histogram::new(3).expect("three digits are allowed"))
+    }
+
+    fn add(&mut self, other: &Self) {
+        if let Some(other) = &other.0 {
+            self.histogram().add(other).expect("a histogram that resizes itself takes another");
+        }
+    }
+
+    /// The distribution, if there was any operation.
+    pub(crate) fn distribution(&self) -> Option<&Histogram<u64>> {
+        self.0.as_ref()
+    }
+}
+
+/// Latencies by kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LatencyHistograms {
+    /// One sample a batch.
+    pub(crate) batches: LatencyHistogram,
+    /// One sample an operation, as all below.
+    pub(crate) operations: LatencyHistogram,
+    /// GETs.
+    pub(crate) gets: LatencyHistogram,
+    /// PUTs.
+    pub(crate) puts: LatencyHistogram,
+    /// DELETEs.
+    pub(crate) deletes: LatencyHistogram,
+    /// Compare-and-swaps.
+    pub(crate) swaps: LatencyHistogram,
+    /// INCRs.
+    pub(crate) increments: LatencyHistogram,
+}
+
+impl LatencyHistograms {
+    /// Adds a batch. All its operations have its latency.
+    fn record(&mut self, latency: Duration, counts: &Counts) {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.batches.record(latency_us, u64::from(counts.operations > 0));
+        self.operations.record(latency_us, counts.operations);
+        self.gets.record(latency_us, counts.gets);
+        self.puts.record(latency_us, counts.puts);
+        self.deletes.record(latency_us, counts.deletes);
+        self.swaps.record(latency_us, counts.swaps);
+        self.increments.record(latency_us, counts.increments);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.batches.add(&other.batches);
+        self.operations.add(&other.operations);
+        self.gets.add(&other.gets);
+        self.puts.add(&other.puts);
+        self.deletes.add(&other.deletes);
+        self.swaps.add(&other.swaps);
+        self.increments.add(&other.increments);
+    }
+}
+
+/// Checks and counts one worker's completed batches.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    verifier: Verifier,
+    /// Counters start at 0 in this run, so that an INCR leaves at least 1.
+    counters_reset: bool,
+    /// What completed in the window.
+    pub(crate) counts: Counts,
+    /// Latencies of what completed in the window.
+    pub(crate) latencies: LatencyHistograms,
+    /// Operations completed in each bucket of the window.
+    pub(crate) timeline: Vec<u64>,
+    /// Of all phases.
+    pub(crate) faults: Faults,
+    /// Operations that each server acknowledged as executed, in all phases.
+    pub(crate) acknowledged: Vec<u64>,
+    /// Mutations in flight.
+    open_mutations: u64,
+}
+
+impl Recorder {
+    /// A recorder for replies of `servers` servers.
+    pub(crate) fn new(servers: usize, verifier: Verifier, counters_reset: bool) -> Self {
+        Self {
+            verifier,
+            counters_reset,
+            counts: Counts::default(),
+            latencies: LatencyHistograms::default(),
+            timeline: Vec::new(),
+            faults: Faults::default(),
+            acknowledged: vec![0; servers],
+            open_mutations: 0,
+        }
+    }
+
+    /// Takes note that a batch was sent.
+    pub(crate) fn sent(&mut self, plan: &Plan) {
+        self.open_mutations += plan.mutations();
+    }
+
+    /// Takes note that nobody will wait for the replies that are still open.
+    pub(crate) fn abandon(&mut self) {
+        let open = std::mem::take(&mut self.open_mutations);
+        if open > 0 {
+            self.faults.unknown += open;
+            self.faults.tell(|| "the run was ended while replies were missing".to_owned());
+        }
+    }
+
+    /// Checks and counts a completed batch. Read-modify-writes that go on are added to `pending`.
+    /// Returns what the batch counts, whether it is in the window or not.
+    pub(crate) fn batch<'a, F: Classified>(
+        &mut self,
+        plan: &Plan,
+        response: Instant,
+        control: &Control,
+        replies: impl ExactSizeIterator<Item = Reply<'a, F>>,
+        pending: &mut PendingSwaps,
+    ) -> Counts {
+        assert_eq!(replies.len(), plan.operations.len(), "each operation has one outcome");
+        let mut counts = Counts::default();
+        for (index, (planned, reply)) in plan.operations.iter().zip(replies).enumerate() {
+            counts.retried += u64::from(reply.reissued);
+            match reply.outcome {
+                Ok(outcome) => {
+                    self.acknowledged[reply.server] += 1;
+                    counts.operations += 1;
+                    let attempts = plan.attempts.get(index).copied().unwrap_or(0);
+                    self.outcome(*planned, attempts, outcome, &mut counts, pending);
+                }
+                Err(failure) => self.faults.failed(*planned, &failure),
+            }
+        }
+        self.open_mutations = self.open_mutations.saturating_sub(plan.mutations());
+        if let Some(at) = control.in_window(response) {
+            let latency = response.saturating_duration_since(plan.invocation);
+            self.latencies.record(latency, &counts);
+            let bucket = (at.as_nanos() / TIMELINE_BUCKET.as_nanos()) as usize;
+            if self.timeline.len() <= bucket {
+                self.timeline.resize(bucket + 1, 0);
+            }
+            self.timeline[bucket] += counts.operations;
+            self.counts.add(counts.clone());
+        }
+        counts
+    }
+
+    /// Checks and counts one outcome.
+    #[inline]
+    fn outcome(
+        &mut self,
+        planned: Planned,
+        attempts: u8,
+        outcome: Outcome<&[u8]>,
+        counts: &mut Counts,
+        pending: &mut PendingSwaps,
+    ) {
+        let (kind, key) = (planned.kind(), planned.number());
+        match (kind, outcome) {
+            (Kind::Get | Kind::Read, Outcome::Value(value)) => {
+                counts.gets += 1;
+                counts.hits += 1;
+                if !self.verifier.accepts(value, key) {
+                    self.faults.mismatched(planned, outcome);
+                }
+                if kind == Kind::Read {
+                    pending.push(key, 0, Some(value));
+                }
+            }
+            (Kind::Get | Kind::Read, Outcome::Missing) => {
+                counts.gets += 1;
+                if kind == Kind::Read {
+                    pending.push(key, 0, None);
+                }
+            }
+            (Kind::Put | Kind::Insert | Kind::ResetCounter, Outcome::Done) => counts.puts += 1,
+            (Kind::Delete | Kind::DeleteCounter, Outcome::Done | Outcome::Missing) => {
+                counts.deletes += 1;
+            }
+            (Kind::Swap, Outcome::Done) => counts.swaps += 1,
+            (Kind::Swap, Outcome::Mismatch(current)) => {
+                counts.swaps += 1;
+                counts.swap_mismatches += 1;
+                if current.is_some_and(|value| !self.verifier.accepts(value, key)) {
+                    self.faults.mismatched(planned, outcome);
+                }
+                if attempts < SWAP_RETRIES_MAX {
+                    pending.push(key, attempts + 1, current);
+                } else {
+                    counts.swaps_given_up += 1;
+                }
+            }
+            (Kind::Swap, Outcome::NotRecorded) => {
+                // It did not match, and the reply that held the current value was lost.
+                counts.swaps += 1;
+                counts.swap_mismatches += 1;
+                counts.swaps_given_up += 1;
+            }
+            (Kind::Increment, Outcome::Counter(count)) => {
+                counts.increments += 1;
+                if self.counters_reset && count < 1 {
+                    self.faults.mismatched(planned, outcome);
+                }
+            }
+            (_, other) => self.faults.mismatched(planned, other),
+        }
+    }
+
+    /// Adds what another worker saw.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.counts.add(other.counts);
+        self.latencies.add(&other.latencies);
+        if self.timeline.len() < other.timeline.len() {
+            self.timeline.resize(other.timeline.len(), 0);
+        }
+        for (sum, more) in self.timeline.iter_mut().zip(&other.timeline) {
+            *sum += more;
+        }
+        self.faults.add(other.faults);
+        for (sum, more) in self.acknowledged.iter_mut().zip(&other.acknowledged) {
+            *sum += more;
+        }
+        self.open_mutations += other.open_mutations;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::super::value::ValueWriter;
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    struct Failed(FailureClass);
+
+    impl Display for Failed {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the wire was cut")
+        }
+    }
+
+    impl Classified for Failed {
+        fn class(&self) -> FailureClass {
+            self.0
+        }
+    }
+
+    const RUN: u64 = 77;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn value(key: u64) -> Vec<u8> {
+        let mut random = Random::new(1, 1, 1);
+        let size = "64".parse().expect("64 is a size");
+        ValueWriter::new(RUN, 1, size, &mut random).write(5, key, &mut random).to_vec()
+    }
+
+    fn recorder() -> Recorder {
+        Recorder::new(2, Verifier::ThisRun(RUN), true)
+    }
+
+    fn plan(operations: &[(Kind, u64)]) -> Plan {
+        let mut plan = Plan::new();
+        plan.operations.extend(operations.iter().map(|(kind, key)| Planned::new(*kind, *key)));
+        plan
+    }
+
+    type Given<'a> = Result<Outcome<&'a [u8]>, Failed>;
+
+    /// Records a batch whose operations were answered so by server 1.
+    fn record(
+        recorder: &mut Recorder,
+        plan: &Plan,
+        given: &[Given<'_>],
+        pending: &mut PendingSwaps,
+    ) -> Counts {
+        let control = Control::for_operations(1_000);
+        recorder.sent(plan);
+        let replies =
+            given.iter().map(|outcome| Reply { outcome: *outcome, server: 1, reissued: false });
+        recorder.batch(plan, Instant::now(), &control, replies, pending)
+    }
+
+    fn faults_of(operation: (Kind, u64), given: Given<'_>) -> Faults {
+        let mut recorder = recorder();
+        record(&mut recorder, &plan(&[operation]), &[given], &mut PendingSwaps::default());
+        recorder.faults
+    }
+
+    #[test]
+    fn right_answers_are_counted() {
+        let value = value(9);
+        let plan = plan(&[
+            (Kind::Get, 9),
+            (Kind::Get, 10),
+            (Kind::Put, 1),
+            (Kind::Insert, 2),
+            (Kind::Delete, 3),
+            (Kind::Delete, 4),
+            (Kind::Increment, 5),
+            (Kind::ResetCounter, 5),
+            (Kind::DeleteCounter, 5),
+        ]);
+        let given: [Given<'_>; 9] = [
+            Ok(Outcome::Value(&value)),
+            Ok(Outcome::Missing),
+            Ok(Outcome::Done),
+            Ok(Outcome::Done),
+            Ok(Outcome::Done),
+            Ok(Outcome::Missing),
+            Ok(Outcome::Counter(1)),
+            Ok(Outcome::Done),
+            Ok(Outcome::Done),
+        ];
+        let mut recorder = recorder();
+        record(&mut recorder, &plan, &given, &mut PendingSwaps::default());
+        let expected = Counts {
+            operations: 9,
+            gets: 2,
+            hits: 1,
+            puts: 3,
+            deletes: 3,
+            increments: 1,
+            ..Counts::default()
+        };
+        assert_eq!(recorder.counts, expected);
+        assert_eq!(recorder.acknowledged, [0, 9]);
+        assert_eq!(recorder.timeline, [9]);
+        assert_eq!(recorder.faults, Faults::default());
+        let samples = |histogram: &LatencyHistogram| histogram.distribution().map(Histogram::len);
+        assert_eq!(samples(&recorder.latencies.batches), Some(1));
+        assert_eq!(samples(&recorder.latencies.operations), Some(9));
+        assert_eq!(samples(&recorder.latencies.gets), Some(2));
+        assert_eq!(samples(&recorder.latencies.swaps), None);
+    }
+
+    #[test]
+    fn wrong_answers_are_told_apart_from_failures() {
+        let value = value(9);
+        let value = value.as_slice();
+        let wrong = [
+            ((Kind::Get, 8), Outcome::Value(value)),
+            ((Kind::Get, 9), Outcome::Value(&value[..50])),
+            ((Kind::Get, 9), Outcome::Done),
+            ((Kind::Put, 9), Outcome::Missing),
+            ((Kind::Increment, 9), Outcome::Counter(0)),
+            ((Kind::Increment, 9), Outcome::NotAnInteger),
+            ((Kind::Swap, 8), Outcome::Mismatch(Some(value))),
+        ];
+        for (operation, outcome) in wrong {
+            let faults = faults_of(operation, Ok(outcome));
+            assert_eq!((faults.value_mismatches, faults.errors), (1, 0), "{operation:?}");
+            assert!(faults.first.is_some());
+        }
+        let failed = |kind, class| {
+            let faults = faults_of((kind, 9), Err(Failed(class)));
+            assert!(faults.first.as_ref().is_some_and(|text| text.contains("the wire was cut")));
+            (faults.errors, faults.unknown)
+        };
+        assert_eq!(failed(Kind::Put, FailureClass::NotApplied), (1, 0));
+        assert_eq!(failed(Kind::Put, FailureClass::Unknown), (0, 1));
+        assert_eq!(failed(Kind::Get, FailureClass::Unknown), (1, 0), "a read changes nothing");
+    }
+
+    #[test]
+    fn failed_operations_are_not_acknowledged() {
+        let mut recorder = recorder();
+        let plan = plan(&[(Kind::Put, 1), (Kind::Put, 2)]);
+        let given = [Ok(Outcome::Done), Err(Failed(FailureClass::Unknown))];
+        record(&mut recorder, &plan, &given, &mut PendingSwaps::default());
+        assert_eq!(recorder.acknowledged, [0, 1]);
+        assert_eq!(recorder.counts.operations, 1);
+    }
+
+    #[test]
+    fn mismatched_swaps_are_tried_again_with_what_was_found_and_then_given_up() {
+        let mut recorder = recorder();
+        let mut pending = PendingSwaps::default();
+        let found = value(9);
+        record(&mut recorder, &plan(&[(Kind::Read, 9)]), &[Ok(Outcome::Missing)], &mut pending);
+        assert_eq!(pending.expected(0), None);
+        for attempt in 0..=SWAP_RETRIES_MAX {
+            let mut plan = Plan::new();
+            pending.plan(&mut plan, 10);
+            pending.remove(1);
+            assert_eq!(plan.attempts, [attempt]);
+            record(&mut recorder, &plan, &[Ok(Outcome::Mismatch(Some(&found)))], &mut pending);
+            if attempt < SWAP_RETRIES_MAX {
+                assert_eq!(pending.expected(0), Some(&found[..]));
+            }
+        }
+        let mut plan = Plan::new();
+        pending.plan(&mut plan, 10);
+        assert!(plan.operations.is_empty());
+        let tries = u64::from(SWAP_RETRIES_MAX) + 1;
+        assert_eq!((recorder.counts.swaps, recorder.counts.swap_mismatches), (tries, tries));
+        assert_eq!(recorder.counts.swaps_given_up, 1);
+        assert!(recorder.faults.is_empty(), "a mismatch is an outcome");
+    }
+
+    #[test]
+    fn batches_outside_the_window_are_checked_but_not_counted() {
+        let mut recorder = recorder();
+        let control = Control::for_time(3_600 * SECOND, SECOND);
+        let plan = plan(&[(Kind::Get, 9), (Kind::Get, 9)]);
+        let wrong = value(8);
+        let given: [Given<'_>; 2] = [Ok(Outcome::Missing), Ok(Outcome::Value(&wrong))];
+        let replies =
+            given.iter().map(|outcome| Reply { outcome: *outcome, server: 0, reissued: true });
+        let pending = &mut PendingSwaps::default();
+        let counts = recorder.batch(&plan, Instant::now(), &control, replies, pending);
+        assert_eq!((counts.operations, counts.retried), (2, 2));
+        assert_eq!(recorder.counts, Counts::default());
+        assert_eq!(recorder.acknowledged, [2, 0]);
+        assert_eq!(recorder.faults.value_mismatches, 1);
+        assert!(recorder.timeline.is_empty());
+    }
+
+    #[test]
+    fn mutations_in_flight_are_unknown_once_they_are_abandoned() {
+        let mut recorder = recorder();
+        let gets = plan(&[(Kind::Get, 1)]);
+        recorder.sent(&gets);
+        record(
+            &mut recorder,
+            &plan(&[(Kind::Put, 1)]),
+            &[Ok(Outcome::Done)],
+            &mut PendingSwaps::default(),
+        );
+        recorder.abandon();
+        assert!(recorder.faults.is_empty(), "nothing but a read is open");
+        recorder.sent(&plan(&[(Kind::Get, 1), (Kind::Put, 2), (Kind::Delete, 3)]));
+        recorder.abandon();
+        assert_eq!((recorder.faults.errors, recorder.faults.unknown), (0, 2));
+        assert!(recorder.faults.first.is_some());
+    }
+
+    #[test]
+    fn merged_recorders_add_up() {
+        let mut first = recorder();
+        let mut second = recorder();
+        let plan = plan(&[(Kind::Put, 1)]);
+        let pending = &mut PendingSwaps::default();
+        record(&mut first, &plan, &[Ok(Outcome::Done)], pending);
+        record(&mut second, &plan, &[Ok(Outcome::Done)], pending);
+        record(&mut second, &plan, &[Err(Failed(FailureClass::NotApplied))], pending);
+        second.timeline = vec![0, 1];
+        first.merge(second);
+        assert_eq!(first.counts.puts, 2);
+        assert_eq!(first.acknowledged, [0, 2]);
+        assert_eq!(first.timeline, [1, 1]);
+        assert_eq!(first.faults.errors, 1);
+        assert_eq!(first.latencies.puts.distribution().map(Histogram::len), Some(2));
+    }
+}

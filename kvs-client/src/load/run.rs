@@ -1,0 +1,465 @@
+//! A run from its first connection to its result.
+//!
+//! 1. connect, and check that the keys fit into memory
+//! 2. load this client's share of the keys, and wait for the other clients
+//! 3. warm up, then measure in a window of time or for a number of operations
+//! 4. take the replies that are still open: they are acknowledged, but not counted
+//! 5. delete the keys, if asked to
+//! 6. print and write the result
+//!
+//! An interrupt ends the phase that it meets, skips the ones that follow, and goes to the last.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use kvs_client::Client;
+use report::result::{Preload, RunResult};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::cli::{Length, Settings};
+use super::control::Control;
+use super::interrupt::Interrupt;
+use super::keyspace::Keyspace;
+use super::memory::{self, Demand, ServerMemory};
+use super::progress::{Board, Progress, write_lines};
+use super::random::Random;
+use super::recorder::{Faults, Recorder};
+use super::resources::{self, unix_ms};
+use super::source::{List, Source, Workload};
+use super::summary::{self, Observed};
+use super::text;
+use super::value::{ValueWriter, Verifier};
+use super::worker::{Pace, Worker};
+use super::workload::Choice;
+use super::zipfian::Sampler;
+
+/// How long an interrupted run waits for open replies before it counts them as unknown.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Least operations per batch while keys are loaded or deleted: these phases are not what is
+/// measured, and a run of the unbatched baseline should not wait for them.
+const LIST_BATCH_MIN: usize = 1024;
+
+/// Most bytes per batch while keys are loaded.
+const LIST_BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Streams of pseudorandom numbers that belong to the values' sizes and fillers, not to the choice
+/// of operations, lie beyond the workers' own.
+const VALUE_STREAM: u32 = 1 << 31;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything was done, and nothing failed.
+    Clean,
+    /// It was cut short; nothing failed.
+    Interrupted,
+    /// Operations failed, or nobody knows what became of them, or answers were wrong.
+    Faulty,
+}
+
+/// When the window was, and what went over the wire in it.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    start: Instant,
+    end: Instant,
+    wire_bytes: (u64, u64),
+}
+
+struct Run {
+    settings: Settings,
+    client: Client,
+    keyspace: Arc<Keyspace>,
+    board: Arc<Board>,
+    workers: Vec<Worker>,
+    recorders: Vec<Arc<Mutex<Recorder>>>,
+    interrupt: Interrupt,
+}
+
+/// Does the run.
+///
+/// # Errors
+///
+/// When there is nothing to report: no connection, no room, keys that could not be loaded.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<Ending> {
+    let interrupt = Interrupt::on_signals().context("cannot wait for signals")?;
+    check_result_folder(&settings)?;
+    let client = Client::connect_with(settings.client.clone()).await?;
+    check_memory(&settings, &client)?;
+    write_lines(&headline(&settings)).context(UNWRITABLE)?;
+
+    let mut run = Run::new(settings, client, interrupt);
+    let progress = Progress::start(Arc::clone(&run.board), {
+        let interrupt = run.interrupt.clone();
+        move || interrupt.raise()
+    });
+    let phases = run.phases().await;
+    let (samples, written) = progress.finish();
+    written.context(UNWRITABLE)?;
+    let (preload, window) = phases?;
+
+    let recorder = run.merged();
+    let observed = run.observed(preload, window, samples);
+    let result = summary::result(&run.settings, &recorder, &observed);
+    write_lines(&summary::render(&result, recorder.counts.swaps_given_up)).context(UNWRITABLE)?;
+    write_result(&run.settings, &result)?;
+    Ok(ending(&result, &recorder.faults))
+}
+
+const UNWRITABLE: &str = "cannot write to standard output: is the disk full, or the reader gone?";
+
+impl Run {
+    fn new(settings: Settings, client: Client, interrupt: Interrupt) -> Self {
+        let place = (settings.client_index, settings.client_count);
+        let keyspace = Arc::new(Keyspace::new(
+            settings.keys,
+            settings.has_counters(),
+            settings.distribution,
+            settings.theta,
+            place,
+        ));
+        let connections = (client.servers().len() * settings.client.connections) as u64;
+        let board = Arc::new(Board::new(settings.workers, connections));
+        let verifier = match (settings.verifies(), settings.preload) {
+            (false, _) => Verifier::Off,
+            (true, true) => Verifier::ThisRun(settings.run_id),
+            (true, false) => Verifier::AnyRun,
+        };
+        let counters_reset = settings.preload && settings.has_counters();
+        let recorder = Recorder::new(client.servers().len(), verifier, counters_reset);
+        let recorders: Vec<_> =
+            (0..settings.workers).map(|_| Arc::new(Mutex::new(recorder.clone()))).collect();
+        let worker = |(index, recorder): (usize, &Arc<Mutex<Recorder>>)| {
+            let stream = VALUE_STREAM | index as u32;
+            let mut random = Random::new(settings.seed, settings.client_index, stream);
+            let size = settings.value_size;
+            let values =
+                ValueWriter::new(settings.run_id, settings.client_index, size, &mut random);
+            let (recorder, board) = (Arc::clone(recorder), Arc::clone(&board));
+            Worker::new(index, client.lane(), values, random, recorder, board)
+        };
+        let workers = recorders.iter().enumerate().map(worker).collect();
+        Self { settings, client, keyspace, board, workers, recorders, interrupt }
+    }
+
+    /// All phases up to the result.
+    async fn phases(&mut self) -> anyhow::Result<(Option<Preload>, Option<Window>)> {
+        let mut preload = None;
+        if self.settings.preload {
+            preload = Some(self.preload().await?);
+        }
+        self.barrier("loaded").await?;
+        if self.interrupt.is_raised() {
+            return Ok((preload, None));
+        }
+        let window = self.measure().await;
+        if self.settings.cleanup {
+            // The keys of a client that still measures must stay.
+            self.barrier("measured").await?;
+            self.cleanup().await?;
+        }
+        Ok((preload, window))
+    }
+
+    async fn preload(&mut self) -> anyhow::Result<Preload> {
+        let list = Arc::new(List::preload(Arc::clone(&self.keyspace)));
+        let size = self.settings.value_size.mean();
+        let fits = (LIST_BATCH_BYTES_MAX / (size + 16)).max(1);
+        let began = Instant::now();
+        self.work_off("preload", &list, self.settings.batch_size.max(LIST_BATCH_MIN).min(fits))
+            .await;
+        let seconds = began.elapsed().as_secs_f64();
+        let (keys, faults) = (list.length(), self.merged().faults);
+        if !faults.is_empty() {
+            bail!(
+                "{} of {} keys could not be loaded; the first failure: {}",
+                text::count(faults.count()),
+                text::count(keys),
+                faults.first.unwrap_or_default()
+            );
+        }
+        let operations_per_second = report::result::ratio(keys as f64, seconds);
+        if !self.interrupt.is_raised() {
+            let rate = text::rate(operations_per_second);
+            let line = format!("loaded {} keys in {seconds:.2} s, {rate}\n", text::count(keys));
+            write_lines(&line).context(UNWRITABLE)?;
+        }
+        Ok(Preload { keys, seconds, operations_per_second })
+    }
+
+    async fn cleanup(&mut self) -> anyhow::Result<()> {
+        if self.interrupt.is_raised() {
+            let skipped = "the run was interrupted: its keys stay on the servers\n";
+            return write_lines(skipped).context(UNWRITABLE);
+        }
+        let list = Arc::new(List::cleanup(Arc::clone(&self.keyspace)));
+        self.work_off("cleanup", &list, self.settings.batch_size.max(LIST_BATCH_MIN)).await;
+        Ok(())
+    }
+
+    /// Has the workers do a list.
+    async fn work_off(&mut self, name: &'static str, list: &Arc<List>, batch_size: usize) {
+        self.board.begin(name, None, Some(list.length()));
+        let pace = Pace { batch_size, depth: self.settings.depth };
+        let control = Arc::new(Control::unmeasured());
+        self.drive(&control, pace, |_| Source::List(Arc::clone(list))).await;
+    }
+
+    /// Waits for the other clients of the run.
+    async fn barrier(&self, name: &'static str) -> anyhow::Result<()> {
+        let Settings { run_id, client_index, client_count, .. } = self.settings;
+        if client_count == 1 || self.interrupt.is_raised() {
+            return Ok(());
+        }
+        self.board.begin("wait for the other clients", None, None);
+        tokio::select! {
+            met = self.client.barrier(run_id, name, client_count, client_index) => Ok(met?),
+            () = self.interrupt.raised() => Ok(()),
+        }
+    }
+
+    /// Warms up and measures. `None` when the run was interrupted before the window.
+    async fn measure(&mut self) -> Option<Window> {
+        let pace = Pace { batch_size: self.settings.batch_size, depth: self.settings.depth };
+        let warmup = self.settings.warmup;
+        let (control, goal) = match self.settings.length {
+            Length::Time(time) => (Control::for_time(warmup, time), None),
+            Length::Operations(operations) => {
+                // All of the window's operations are sent and answered in it: the warm-up ends
+                // before, with its replies.
+                let control = Arc::new(Control::for_time(warmup, Duration::ZERO));
+                self.board.begin("warm-up", control.window_end(), None);
+                self.drive_workload(&control, pace, 0).await;
+                (Control::for_operations(operations), Some(operations))
+            }
+        };
+        if self.interrupt.is_raised() {
+            return None;
+        }
+        let control = Arc::new(control);
+        let start = control.window_start().expect("a measured phase has a window");
+        self.board.begin("warm-up", Some(start), None);
+        let wire_at_start = Cell::new(None);
+        let wire_at_end = Cell::new(None);
+        let watch = {
+            let (board, client) = (Arc::clone(&self.board), self.client.clone());
+            let control = Arc::clone(&control);
+            let (wire_at_start, wire_at_end) = (&wire_at_start, &wire_at_end);
+            async move {
+                sleep_until(start.into()).await;
+                board.begin("measure", control.window_end(), goal);
+                wire_at_start.set(Some(client.wire_bytes()));
+                let Some(end) = control.window_end() else { return pending::<()>().await };
+                sleep_until(end.into()).await;
+                board.begin("drain", None, None);
+                wire_at_end.set(Some(client.wire_bytes()));
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.drive_workload(&control, pace, 1) => (),
+            () = watch => (),
+        }
+        control.stop();
+        let end = control.window_end().expect("a stopped phase has ended");
+        let before = wire_at_start.get()?;
+        let after = wire_at_end.get().unwrap_or_else(|| self.client.wire_bytes());
+        let wire_bytes = (after.0 - before.0, after.1 - before.1);
+        Some(Window { start, end, wire_bytes })
+    }
+
+    /// Has the workers do the workload. `pass` keeps the streams of several passes apart.
+    async fn drive_workload(&mut self, control: &Arc<Control>, pace: Pace, pass: u64) {
+        let mix = Arc::new(self.settings.mix.clone());
+        let keyspace = Arc::clone(&self.keyspace);
+        let (seed, client) = (self.settings.seed ^ pass << 63, self.settings.client_index);
+        let source = |index| {
+            let random = Random::new(seed, client, index as u32);
+            Source::Workload(Box::new(Workload::new(
+                Arc::clone(&keyspace),
+                Arc::clone(&mix),
+                random,
+            )))
+        };
+        self.drive(control, pace, source).await;
+    }
+
+    /// Runs all workers until their sources are empty or the phase ends, and all replies are
+    /// there. After an interrupt it waits for replies no longer than [`DRAIN_MAX`].
+    async fn drive(
+        &mut self,
+        control: &Arc<Control>,
+        pace: Pace,
+        source: impl Fn(usize) -> Source,
+    ) {
+        let mut tasks = JoinSet::new();
+        for (index, worker) in self.workers.drain(..).enumerate() {
+            tasks.spawn(worker.run(source(index), Arc::clone(control), pace));
+        }
+        let interrupt = self.interrupt.clone();
+        let mut give_up = None;
+        loop {
+            let patience = async {
+                match give_up {
+                    Some(at) => sleep_until(at).await,
+                    None => interrupt.raised().await,
+                }
+            };
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    None => break,
+                    Some(Ok(worker)) => self.workers.push(worker),
+                    Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+                },
+                () = patience => {
+                    control.stop();
+                    if give_up.replace(tokio::time::Instant::now() + DRAIN_MAX).is_some() {
+                        tasks.shutdown().await;
+                        self.abandon();
+                        break;
+                    }
+                }
+            }
+        }
+        self.workers.sort_by_key(Worker::index);
+    }
+
+    /// Counts what is still open as unknown.
+    fn abandon(&self) {
+        for recorder in &self.recorders {
+            recorder.lock().unwrap_or_else(PoisonError::into_inner).abandon();
+        }
+    }
+
+    /// What all workers saw so far.
+    fn merged(&self) -> Recorder {
+        let read = |recorder: &Arc<Mutex<Recorder>>| {
+            recorder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let mut sum = read(&self.recorders[0]);
+        for recorder in &self.recorders[1..] {
+            sum.merge(read(recorder));
+        }
+        sum
+    }
+
+    fn observed(
+        &self,
+        preload: Option<Preload>,
+        window: Option<Window>,
+        samples: Vec<resources::Sample>,
+    ) -> Observed {
+        let now = Instant::now();
+        let window = window.unwrap_or(Window { start: now, end: now, wire_bytes: (0, 0) });
+        // The window may not have begun when the run was interrupted.
+        let end = window.end.max(window.start);
+        let wall = |at: Instant| {
+            let (system, now) = (SystemTime::now(), Instant::now());
+            unix_ms(system + at.saturating_duration_since(now) - now.saturating_duration_since(at))
+        };
+        let servers = self.client.servers();
+        Observed {
+            window_s: (end - window.start).as_secs_f64(),
+            window_start_unix_ms: wall(window.start),
+            window_end_unix_ms: wall(end),
+            wire_bytes: window.wire_bytes,
+            preload,
+            servers: servers.into_iter().map(|server| (server.endpoint, server.place)).collect(),
+            connections: (self.client.servers().len() * self.settings.client.connections) as u64,
+            samples,
+            interrupted: self.interrupt.is_raised(),
+        }
+    }
+}
+
+fn ending(result: &RunResult, faults: &Faults) -> Ending {
+    if !faults.is_empty() {
+        let first = faults.first.as_deref().unwrap_or_default();
+        eprintln!(
+            "kvs-client: {} errors, {} unknown outcomes, {} wrong values; the first: {first}",
+            faults.errors, faults.unknown, faults.value_mismatches
+        );
+        Ending::Faulty
+    } else if result.interrupted {
+        Ending::Interrupted
+    } else {
+        Ending::Clean
+    }
+}
+
+/// What is run, before it runs.
+fn headline(settings: &Settings) -> String {
+    let Settings { workers, batch_size, depth, threads, theta, seed, .. } = settings;
+    let skew = match settings.distribution {
+        super::workload::Distribution::Uniform => String::new(),
+        _ => format!(" {theta}"),
+    };
+    let verified = match (settings.verifies(), settings.verify) {
+        (true, _) => "verified",
+        (false, true) => "not verified: that takes 40 bytes",
+        (false, false) => "not verified",
+    };
+    format!(
+        "{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\
+         {workers} workers, batches of {batch_size}, {depth} in flight each, {} connections per \
+         server, {threads} threads\n\
+         run {}, client {} of {}, seed {seed}\n",
+        settings.mix.name(),
+        settings.distribution,
+        text::count(settings.keys),
+        settings.value_size,
+        settings.client.connections,
+        settings.run_name,
+        settings.client_index + 1,
+        settings.client_count,
+    )
+}
+
+/// Finds out before the run, not after it, that the result's folder is missing.
+fn check_result_folder(settings: &Settings) -> anyhow::Result<()> {
+    let Some(path) = &settings.json else { return Ok(()) };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => ".".as_ref(),
+    };
+    if !folder.is_dir() || path.is_dir() {
+        bail!("-json {}: name a file in a folder that exists", path.display());
+    }
+    Ok(())
+}
+
+fn write_result(settings: &Settings, result: &RunResult) -> anyhow::Result<()> {
+    let Some(path) = &settings.json else { return Ok(()) };
+    Ok(result.write(path)?)
+}
+
+/// Checks that the keys fit into the servers' memory, and the batches into the client's.
+fn check_memory(settings: &Settings, client: &Client) -> anyhow::Result<()> {
+    let servers: Vec<ServerMemory> = client
+        .servers()
+        .iter()
+        .map(|server| ServerMemory {
+            host: server.host.clone(),
+            free_bytes: server.memory_free_bytes,
+            keys: server.keys,
+        })
+        .collect();
+    let written = 100.0 - settings.mix.percent(Choice::Get) - settings.mix.percent(Choice::Delete);
+    let value_bytes = settings.value_size.mean() as u64;
+    // Each worker holds a batch while it waits for room in the bytes in flight.
+    let batch_bytes = settings.batch_size as f64 * (16.0 + value_bytes as f64 * written / 100.0);
+    let replies = (settings.client.inflight_bytes_max * servers.len()) as u64;
+    let skewed = Sampler::bytes(settings.keys, settings.theta);
+    let demand = Demand {
+        keys: if settings.preload { settings.keys } else { 0 },
+        value_bytes,
+        client_bytes: (batch_bytes * settings.workers as f64) as u64 + replies + skewed,
+    };
+    let own = resources::host_name();
+    memory::check(demand, &servers, &own, resources::memory_free_bytes())
+        .map_err(anyhow::Error::msg)
+}

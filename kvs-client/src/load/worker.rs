@@ -1,0 +1,198 @@
+//! One task of the load: builds batches, keeps some of them in flight, and checks what comes back.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use kvs_client::{Batch, Completed, Failure, FailureClass, Lane, OperationError};
+
+use super::control::Control;
+use super::plan::{Kind, PendingSwaps, Plan};
+use super::progress::Board;
+use super::random::Random;
+use super::recorder::{Classified, Recorder, Reply};
+use super::source::Source;
+use super::value::ValueWriter;
+
+impl Classified for &Failure {
+    fn class(&self) -> FailureClass {
+        Failure::class(self)
+    }
+}
+
+/// A worker with all that it owns. It lives through all phases of a run.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    lane: Lane,
+    values: ValueWriter,
+    /// Draws the sizes of values.
+    random: Random,
+    /// Shared with the run, so that an abandoned worker's counts are not lost.
+    recorder: Arc<Mutex<Recorder>>,
+    board: Arc<Board>,
+    pending: PendingSwaps,
+    /// Plans of the batches in flight, oldest first.
+    in_flight: VecDeque<Plan>,
+    /// Plans whose memory waits to be used again.
+    spare: Vec<Plan>,
+}
+
+/// How large batches are, and how many are in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Operations per batch.
+    pub(crate) batch_size: usize,
+    /// Batches in flight per worker.
+    pub(crate) depth: usize,
+}
+
+impl Worker {
+    /// Worker number `index`, which sends on `lane`.
+    pub(crate) fn new(
+        index: usize,
+        lane: Lane,
+        values: ValueWriter,
+        random: Random,
+        recorder: Arc<Mutex<Recorder>>,
+        board: Arc<Board>,
+    ) -> Self {
+        Self {
+            index,
+            lane,
+            values,
+            random,
+            recorder,
+            board,
+            pending: PendingSwaps::default(),
+            in_flight: VecDeque::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// The number that it was made with.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Sends what the source gives until it is empty or the phase ends, and takes all replies.
+    pub(crate) async fn run(
+        mut self,
+        mut source: Source,
+        control: Arc<Control>,
+        pace: Pace,
+    ) -> Self {
+        self.pending = PendingSwaps::default();
+        loop {
+            while self.in_flight.len() < pace.depth {
+                if !self.send(&mut source, &control, pace.batch_size).await {
+                    break;
+                }
+            }
+            let Some(completed) = self.lane.next().await else { return self };
+            self.receive(&completed, &source, &control);
+        }
+    }
+
+    /// Sends the next batch; `false` when there is none.
+    async fn send(&mut self, source: &mut Source, control: &Control, batch_size: usize) -> bool {
+        let operations_max = control.take(batch_size);
+        if operations_max == 0 {
+            return false;
+        }
+        let mut plan = self.spare.pop().unwrap_or_else(Plan::new);
+        source.plan(&mut plan, operations_max, &self.pending);
+        if plan.operations.is_empty() {
+            self.spare.push(plan);
+            return false;
+        }
+        let mut batch = self.lane.batch(plan.operations.len());
+        self.fill(&mut batch, &plan).expect("keys and values of a workload are within the limits");
+        self.pending.remove(plan.attempts.len());
+        self.lane.submit(batch).await;
+        self.recorder().sent(&plan);
+        self.in_flight.push_back(plan);
+        self.board.worker(self.index).set_in_flight(self.in_flight.len());
+        true
+    }
+
+    /// Writes the planned operations into a batch.
+    fn fill(&mut self, batch: &mut Batch, plan: &Plan) -> Result<(), OperationError> {
+        let Self { values, random, pending, .. } = self;
+        let first_stamp = batch.first_stamp();
+        let mut digits = itoa::Buffer::new();
+        for (index, planned) in plan.operations.iter().enumerate() {
+            let number = planned.number();
+            let stamp = first_stamp + index as u64;
+            let key = digits.format(number).as_bytes();
+            match planned.kind() {
+                Kind::Get | Kind::Read => batch.get(key)?,
+                Kind::Put | Kind::Insert => batch.put(key, values.write(stamp, number, random))?,
+                Kind::Delete => batch.delete(key)?,
+                Kind::Swap => {
+                    let value = values.write(stamp, number, random);
+                    batch.compare_and_swap(key, pending.expected(index), value)?;
+                }
+                Kind::Increment => batch.increment(CounterKey::new(number).as_bytes(), 1)?,
+                Kind::ResetCounter => batch.put(CounterKey::new(number).as_bytes(), b"0")?,
+                Kind::DeleteCounter => batch.delete(CounterKey::new(number).as_bytes())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks and counts a completed batch.
+    fn receive(&mut self, completed: &Completed, source: &Source, control: &Control) {
+        let response = Instant::now();
+        let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
+        let outcomes = &completed.outcomes;
+        let first_stamp = completed.first_stamp;
+        let replies = (0..outcomes.len()).map(|index| Reply {
+            outcome: outcomes.get(index),
+            server: outcomes.server(index),
+            reissued: outcomes.stamp(index) != first_stamp + index as u64,
+        });
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = recorder.batch(&plan, response, control, replies, &mut self.pending);
+        let totals = self.board.worker(self.index);
+        totals.add(&counts, recorder.faults.count());
+        totals.set_in_flight(self.in_flight.len());
+        source.completed(&plan);
+        self.spare.push(plan);
+    }
+
+    fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key of a counter: `c` and its number.
+struct CounterKey {
+    bytes: [u8; 21],
+    length: usize,
+}
+
+impl CounterKey {
+    fn new(number: u64) -> Self {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        let mut bytes = [b'c'; 21];
+        bytes[1..=digits.len()].copy_from_slice(digits);
+        Self { bytes, length: digits.len() + 1 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_have_keys_of_their_own() {
+        assert_eq!(CounterKey::new(0).as_bytes(), b"c0");
+        assert_eq!(CounterKey::new(u64::MAX).as_bytes(), b"c18446744073709551615");
+    }
+}
