@@ -31,15 +31,15 @@ const OKABE_ITO: [RGBColor; 6] = [
 const WINDOW: RGBColor = RGBColor(236, 236, 236);
 
 /// Entries of the legend in one row, and a row's height.
-const LEGEND_COLUMNS: usize = 4;
+const LEGEND_COLUMNS: usize = 3;
 const LEGEND_ROW_POINTS: f64 = 18.0;
 
 /// Width and height in points. Set at 84 mm, the axes' texts come out at 7 points.
-const SIZE: (u32, u32) = (480, 300);
+const SIZE: (u32, u32) = (360, 240);
 
 /// Pixels per point of the two forms; the PNG has 435 pixels per inch at a width of 84 mm.
 const SCALE_SVG: f64 = 1.0;
-const SCALE_PNG: f64 = 3.0;
+const SCALE_PNG: f64 = 4.0;
 
 /// DejaVu Sans, reduced to Latin-1; its licence stands beside it.
 const FONT: &[u8] = include_bytes!("../fonts/DejaVuSans-Latin1.ttf");
@@ -201,13 +201,13 @@ impl Figure {
             .label_style(font(13.0))
             .draw()?;
         for (line, colour) in self.lines.iter().zip(OKABE_ITO.iter().cycle()) {
-            let style = colour.stroke_width(stroke(1.75));
+            let style = colour.stroke_width(stroke(1.4));
             chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
             if let Some(median) = line.median {
                 let (from, to) = self.window.unwrap_or(self.seconds);
                 let ends = [(from, median), (to, median)];
                 let (dash, gap) = (pixels(6.0), pixels(4.0));
-                let style = colour.stroke_width(stroke(1.25));
+                let style = colour.stroke_width(stroke(1.0));
                 chart.draw_series(DashedLineSeries::new(ends, dash, gap, style))?;
             }
         }
@@ -220,7 +220,7 @@ impl Figure {
             let lines = self.lines.iter().zip(OKABE_ITO);
             lines.map(|(line, colour)| (line.name.clone(), Sign::Line(colour))).collect()
         } else {
-            vec![(format!("{} servers", self.lines.len()), Sign::Line(OKABE_ITO[0]))]
+            vec![(format!("{} servers", self.lines.len()), Sign::Line(BLACK))]
         };
         if self.lines.iter().any(|line| line.median.is_some()) {
             entries.push(("median".to_owned(), Sign::Dashes));
@@ -243,7 +243,7 @@ impl Figure {
             .pos(Pos::new(HPos::Left, VPos::Center));
         for (index, (name, sign)) in self.legend().into_iter().enumerate() {
             let (row, column) = (index / LEGEND_COLUMNS, index % LEGEND_COLUMNS);
-            let left = pixels(56.0 + 104.0 * column as f64);
+            let left = pixels(56.0 + 98.0 * column as f64);
             let middle = pixels(14.0 + LEGEND_ROW_POINTS * row as f64);
             let right = left + pixels(22.0);
             let ends = vec![(left, middle), (right, middle)];
