@@ -7,6 +7,9 @@ pub const NEVER: i64 = i64::MAX;
 /// The apply sequence of an operation that has none.
 pub const NO_SEQUENCE: u64 = u64::MAX;
 
+/// Workers from here on have no program order.
+pub(crate) const UNORDERED: u32 = 1 << 31;
+
 /// An operation of a key. Times are nanoseconds on the run's clock, widened by its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -24,7 +27,7 @@ pub struct Event {
     pub stamp: u64,
     /// Apply sequence of its group, or [`NO_SEQUENCE`].
     pub sequence: u64,
-    /// Its worker, an index over all clients.
+    /// Its worker, an index over all clients, plus `1 << 31` if it has no program order.
     pub worker: u32,
     /// Its key, an index over the keys that are checked together.
     pub key: u32,
@@ -56,6 +59,11 @@ impl Event {
             Outcome::Unknown => !self.is_mutation(),
             Outcome::Ok => !self.is_mutation() && self.read == Value::NotKnown,
         }
+    }
+
+    /// Whether it has a place in its worker's program.
+    pub fn is_ordered(&self) -> bool {
+        self.worker < UNORDERED
     }
 
     /// Whether its outcome is unknown: it may have taken effect, or may still.
@@ -180,7 +188,8 @@ impl Rules {
 }
 
 /// Which rule a contradiction breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// A value was read that nobody wrote to this key.
     Phantom,

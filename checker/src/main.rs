@@ -1,2 +1,148 @@
-//! Checks histories.
-fn main() {}
+//! `kvs-check`: decides whether the recorded histories of a run are linearizable.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use checker::{CheckError, Options, Progress, Report, Verdict, check, picture};
+use clap::Parser;
+use flags::Stop;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Input that can't be used: no verdict.
+const EXIT_UNREADABLE: u8 = 3;
+/// Memory when the system does not tell how much is free.
+const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// Decides whether recorded histories are linearizable.
+///
+/// Takes the histories of all clients of one run. Exit status: 0 linearizable, 1 violation,
+/// 2 undecided, 3 unreadable input or wrong flags.
+#[derive(Debug, Parser)]
+#[command(name = "kvs-check", version)]
+struct Flags {
+    /// The histories: binary ones of kvs-client, or JSON lines.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Threads that check; all cores by default.
+    #[arg(long = "threads", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Memory to use, in bytes; half of what is free by default. What does not fit goes to disk.
+    #[arg(long = "memory_bytes_max", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    memory_bytes_max: Option<u64>,
+    /// Folder for what does not fit into memory.
+    #[arg(long = "scratch", default_value_os_t = std::env::temp_dir())]
+    scratch: PathBuf,
+    /// Do not use the order that the servers reported: a second opinion, by the sweep.
+    #[arg(long = "no_witness")]
+    no_witness: bool,
+    /// Check each life of a server alone; without it, a restart is a violation.
+    #[arg(long = "allow_restarts")]
+    allow_restarts: bool,
+    /// Check files that are cut off; what they lost counts as unknown.
+    #[arg(long = "allow_truncated")]
+    allow_truncated: bool,
+    /// How wrong the clients' clocks may be beyond what the files say, in nanoseconds.
+    #[arg(long = "clock_error_ns", default_value_t = 0)]
+    clock_error_ns: u64,
+    /// Time for the general search of one key, in seconds; it halves with each key that used it up.
+    #[arg(long = "search_secs", default_value_t = 10)]
+    search_secs: u32,
+    /// Write the result there, as one JSON object.
+    #[arg(long = "json", value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the picture of a violation there; by default beside the first file.
+    #[arg(long = "picture", value_name = "FILE")]
+    picture: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let flags: Flags = match flags::try_parse_from(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(Stop::Asked(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Wrong(line)) => {
+            eprintln!("{line}");
+            return ExitCode::from(EXIT_UNREADABLE);
+        }
+    };
+    match run(&flags) {
+        Ok(report) => ExitCode::from(match report.verdict {
+            Verdict::Linearizable => 0,
+            Verdict::Violation => 1,
+            Verdict::Undecided => 2,
+        }),
+        Err(error) => {
+            eprintln!("kvs-check: {error:#}");
+            ExitCode::from(EXIT_UNREADABLE)
+        }
+    }
+}
+
+fn run(flags: &Flags) -> anyhow::Result<Report> {
+    let report = check_with_progress(flags)?;
+    print!("{report}");
+    if let Some(path) = &flags.json {
+        write(path, &format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    }
+    if let Some(violation) = report.violations.first() {
+        let path = flags.picture.clone().unwrap_or_else(|| {
+            let mut path = flags.files[0].clone().into_os_string();
+            path.push(".svg");
+            path.into()
+        });
+        write(&path, &picture::timeline(violation))?;
+        println!("{:<12}  {}", "picture", path.display());
+    }
+    Ok(report)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text)
+        .map_err(|error| anyhow::anyhow!("can't write {}: {error}", path.display()))
+}
+
+fn check_with_progress(flags: &Flags) -> Result<Report, CheckError> {
+    let defaults = Options::default();
+    let options = Options {
+        threads: flags.threads.map_or(defaults.threads, usize::from),
+        memory_bytes_max: flags.memory_bytes_max.unwrap_or_else(memory_bytes_default),
+        scratch: flags.scratch.clone(),
+        use_witness: !flags.no_witness,
+        allow_restarts: flags.allow_restarts,
+        allow_truncated: flags.allow_truncated,
+        clock_error_ns: flags.clock_error_ns,
+        search_limit: Duration::from_secs(flags.search_secs.into()),
+    };
+    // indicatif draws nothing when stderr is not a terminal.
+    let bar = |name: &str, form: &str| {
+        let style = format!("{name} {{wide_bar}} {form} {{eta}} left");
+        let style = ProgressStyle::with_template(&style).expect("the template is a valid one");
+        ProgressBar::new(0).with_style(style)
+    };
+    let reading = bar("reading ", "{bytes} of {total_bytes}");
+    let checking = bar("checking", "{human_pos} of {human_len} operations");
+    let report = check(&flags.files, &options, &|progress| match progress {
+        Progress::Read { bytes, total } => {
+            reading.set_length(total);
+            reading.inc(bytes);
+        }
+        Progress::Checked { operations, total } => {
+            checking.set_length(total);
+            checking.inc(operations);
+        }
+    });
+    reading.finish_and_clear();
+    checking.finish_and_clear();
+    report
+}
+
+/// Half of the memory that is free, where the system tells.
+fn memory_bytes_default() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    free.map_or(MEMORY_BYTES_DEFAULT, |kilobytes| (kilobytes * 1024 / 2).max(1 << 20))
+}

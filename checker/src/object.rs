@@ -123,7 +123,7 @@ pub(crate) fn decide_with_losses(
             by: 0,
             stamp: index as u64,
             sequence: crate::event::NO_SEQUENCE,
-            worker: order::NO_WORKER,
+            worker: crate::event::UNORDERED,
             kind: Kind::Put,
             outcome: crate::history::Outcome::Unknown,
             ..events[0]

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crate::event::{Event, NEVER, NO_SEQUENCE, Rules};
+use crate::event::{Event, NEVER, NO_SEQUENCE, Rules, UNORDERED};
 use crate::history::{Kind, Outcome, Value};
 use crate::object::{Decision, How, decide_alone, sweep};
-use crate::order::NO_WORKER;
 use crate::search::{Found, search};
 use crate::witness::{Replay, Stamps, replay};
 
@@ -49,7 +48,7 @@ pub(crate) fn event(kind: Kind, inv: i64, res: i64) -> Event {
         by: 0,
         stamp: 0,
         sequence: NO_SEQUENCE,
-        worker: NO_WORKER,
+        worker: UNORDERED,
         key: 0,
         boot: 0,
         kind,
@@ -105,7 +104,7 @@ fn apply(cell: Cell, event: &Event) -> Option<Cell> {
 /// Whether some order explains the events.
 pub(crate) fn is_linearizable(events: &[Event]) -> bool {
     let events: Vec<Event> = events.iter().copied().filter(|event| !event.is_idle()).collect();
-    for (index, a) in events.iter().enumerate().filter(|(_, a)| a.worker != NO_WORKER) {
+    for (index, a) in events.iter().enumerate().filter(|(_, a)| a.is_ordered()) {
         if events[..index].iter().any(|b| (a.worker, a.stamp) == (b.worker, b.stamp)) {
             return false;
         }
@@ -123,8 +122,7 @@ fn extend(events: &[Event], done: &mut [bool], cell: Cell) -> bool {
         let event = events[next];
         let precedes = |index: usize| {
             let other = events[index];
-            let in_program =
-                other.worker == event.worker && event.worker != NO_WORKER && index != next;
+            let in_program = other.worker == event.worker && event.is_ordered() && index != next;
             (left(done, index) && other.res < event.inv)
                 || (in_program && left(done, index) && other.stamp <= event.stamp)
                 || (in_program && done[index] && other.stamp >= event.stamp)

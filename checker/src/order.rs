@@ -16,9 +16,6 @@ use std::collections::BinaryHeap;
 use crate::event::{Contradiction, Event, Rule, Rules};
 use crate::zones::{Role, Zones};
 
-/// The worker of operations that are in no program order.
-pub const NO_WORKER: u32 = u32::MAX;
-
 /// An edge that program order adds: the events, the first one's block before the other's.
 type Edge = (u32, u32);
 
@@ -32,7 +29,7 @@ pub(crate) type Program = Vec<(u32, u64, u32)>;
 /// Two events of a worker that have one stamp.
 pub(crate) fn program(events: &[Event], rules: &Rules) -> Result<Program, Contradiction> {
     let mut program: Program = (events.iter().enumerate())
-        .filter(|(_, event)| !event.is_idle() && event.worker != NO_WORKER)
+        .filter(|(_, event)| !event.is_idle() && event.is_ordered())
         .map(|(index, event)| (event.worker, event.stamp, index as u32))
         .collect();
     program.sort_unstable();

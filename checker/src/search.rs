@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rapidhash::RapidHashSet;
 
 use crate::event::{Event, NEVER, Rules, State};
-use crate::order::{self, NO_WORKER};
+use crate::order;
 
 /// Most states remembered: 64 bytes each while the table grows, 256 MiB.
 const STATES_MAX: usize = 4 << 20;
@@ -114,7 +114,7 @@ impl<'a> Search<'a> {
 
     fn link_workers(&mut self) {
         let mut order: Vec<u32> = (0..self.events.len() as u32)
-            .filter(|index| self.events[*index as usize].worker != NO_WORKER)
+            .filter(|index| self.events[*index as usize].is_ordered())
             .collect();
         order.sort_unstable_by_key(|index| {
             let event = self.events[*index as usize];

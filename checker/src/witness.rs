@@ -11,9 +11,9 @@
 
 use rapidhash::RapidHashMap;
 
-use crate::event::{Event, NO_SEQUENCE, Rules, State};
+use crate::event::{Event, NO_SEQUENCE, Rules, State, UNORDERED};
 use crate::history::{Kind, Value};
-use crate::order::{self, NO_WORKER};
+use crate::order;
 
 /// What a replay showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Stamps {
     /// Notes a worker's next stamp; returns whether it is above the ones before.
     #[inline]
     fn ascend(&mut self, worker: u32, stamp: u64) -> bool {
-        if worker == NO_WORKER {
+        if worker >= UNORDERED {
             return true;
         }
         let worker = worker as usize;

@@ -1,0 +1,127 @@
+//! Finds a small set of operations that contradict each other on their own.
+//!
+//! An operation may be left out of a history without making a legal one illegal when nothing that
+//! stays depends on it. So a part that is left without such operations, and is illegal, shows the
+//! whole to be illegal. This drops ever smaller pieces while the rest still contradicts itself
+//! (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002).
+
+use std::time::{Duration, Instant};
+
+use rapidhash::RapidHashMap;
+
+use crate::event::{Contradiction, Event};
+use crate::history::{Kind, Value};
+use crate::object::{Decision, How, decide_alone};
+
+/// A history of more operations is not shrunk as a whole.
+const EVENTS_MAX: usize = 4096;
+/// Time for one violation.
+const TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The events of a contradiction, as few as can be found, by invocation.
+pub(crate) fn shrink(
+    events: &[Event],
+    found: &Contradiction,
+    how: &How,
+) -> (Contradiction, Vec<Event>) {
+    let how = How { search_limit: Duration::from_millis(200), ..*how };
+    let until = Instant::now() + TIME_MAX;
+    let small = with_writers(events, &found.events);
+    let mut rest: Vec<Event>;
+    if contradiction(&small, &how).is_some() {
+        rest = small;
+    } else if events.len() <= EVENTS_MAX && contradiction(events, &how).is_some() {
+        rest = events.to_vec();
+    } else {
+        let events = found.events.iter().map(|index| events[*index as usize]);
+        let mut events: Vec<Event> = events.collect();
+        events.sort_by_key(|event| event.inv);
+        return (found.clone(), events);
+    }
+    rest.sort_by_key(|event| event.inv);
+    let mut piece = rest.len().div_ceil(2);
+    while piece > 0 && Instant::now() < until {
+        let mut start = 0;
+        let before = rest.len();
+        while start < rest.len() && Instant::now() < until {
+            let less = without(&rest, start..(start + piece).min(rest.len()));
+            match less.filter(|less| contradiction(less, &how).is_some()) {
+                Some(less) => rest = less,
+                None => start += piece,
+            }
+        }
+        if rest.len() == before || piece > 1 {
+            piece /= 2;
+        }
+    }
+    let left = contradiction(&rest, &how).unwrap_or_else(|| found.clone());
+    (left, rest)
+}
+
+fn contradiction(events: &[Event], how: &How) -> Option<Contradiction> {
+    match decide_alone(events, how) {
+        Decision::Violation(contradiction) => Some(contradiction),
+        _ => None,
+    }
+}
+
+/// The events with these indices, and everything that they depend on.
+fn with_writers(events: &[Event], indices: &[u32]) -> Vec<Event> {
+    let mutations = || events.iter().enumerate().filter(|(_, event)| event.is_mutation());
+    let writers: RapidHashMap<Value, u32> = mutations()
+        .filter(|(_, event)| event.written != Value::NotKnown && !event.is_idle())
+        .map(|(index, event)| (event.written, index as u32))
+        .collect();
+    let mut taken = vec![false; events.len()];
+    let mut open = indices.to_vec();
+    while let Some(index) = open.pop() {
+        if std::mem::replace(&mut taken[index as usize], true) {
+            continue;
+        }
+        match events[index as usize].read {
+            Value::Missing => {
+                let deletes = mutations().filter(|(_, event)| event.kind == Kind::Delete);
+                open.extend(deletes.map(|(index, _)| index as u32));
+            }
+            Value::Present => open.extend(mutations().map(|(index, _)| index as u32)),
+            Value::Id { .. } => open.extend(writers.get(&events[index as usize].read)),
+            _ => {}
+        }
+    }
+    let taken = taken.iter().zip(events).filter(|(taken, _)| **taken);
+    taken.map(|(_, event)| *event).collect()
+}
+
+/// The events without a piece and without what depends on it; `None` when that is not possible.
+fn without(events: &[Event], piece: std::ops::Range<usize>) -> Option<Vec<Event>> {
+    let mut gone: Vec<bool> = (0..events.len()).map(|index| piece.contains(&index)).collect();
+    loop {
+        let removed = |value: Value| {
+            let writers = events.iter().zip(&gone).filter(|(event, _)| event.written == value);
+            writers.clone().count() > 0 && writers.into_iter().all(|(_, gone)| *gone)
+        };
+        let lost = (0..events.len()).find(|index| {
+            !gone[*index]
+                && matches!(events[*index].read, Value::Id { .. })
+                && removed(events[*index].read)
+        });
+        match lost {
+            Some(index) => gone[index] = true,
+            None => break,
+        }
+    }
+    let is_count = |e: &Event| {
+        e.kind == Kind::Increment
+            || matches!((e.read, e.written), (Value::Number(_), _) | (_, Value::Number(_)))
+    };
+    let (mut left, mut removed) = (Vec::new(), Vec::new());
+    for (event, gone) in events.iter().zip(&gone) {
+        if *gone { removed.push(*event) } else { left.push(*event) }
+    }
+    let any = |events: &[Event], test: &dyn Fn(&Event) -> bool| events.iter().any(test);
+    let is_bound = any(&removed, &|e| e.kind == Kind::Delete && e.is_mutation())
+        && any(&left, &|e| e.read == Value::Missing)
+        || any(&removed, &Event::is_mutation) && any(&left, &|e| e.read == Value::Present)
+        || any(&removed, &Event::is_mutation) && any(&left, &is_count);
+    (!is_bound && !left.is_empty()).then_some(left)
+}
