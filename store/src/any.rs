@@ -129,6 +129,11 @@ impl Store for AnyStore {
     }
 
     #[inline]
+    fn prefetch_entries(&self, partition: u32, operations: Operations<'_>) {
+        delegate!(self, store => store.prefetch_entries(partition, operations));
+    }
+
+    #[inline]
     fn apply<S: OutcomeSink>(
         &self,
         partition: u32,

@@ -40,4 +40,4 @@ pub use any::{AnyStore, StoreKind, UnknownStore};
 pub use mutex::MutexStore;
 pub use partitioned::PartitionedStore;
 pub use scc::SccStore;
-pub use store::Store;
+pub use store::{PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store};

@@ -6,7 +6,7 @@ use proto::operation::{Operations, OutcomeSink};
 
 use crate::hash::KeyHasher;
 use crate::store::Store;
-use crate::table::Table;
+use crate::table::{BUCKET_AHEAD, Table};
 
 /// A store of partitions that are locked once a run.
 ///
@@ -50,6 +50,13 @@ impl Partition {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no call panicked while it held the partition's lock")
     }
+
+    /// The partition, if a hint about these operations is worth a look into it: a lock that is
+    /// taken is not worth waiting for, and a run that is longer than the table looks ahead hides
+    /// its cache misses itself.
+    fn peek(&self, operations: Operations<'_>) -> Option<MutexGuard<'_, State>> {
+        if operations.len() > BUCKET_AHEAD { None } else { self.state.try_lock().ok() }
+    }
 }
 
 impl Store for PartitionedStore {
@@ -60,6 +67,18 @@ impl Store for PartitionedStore {
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
+    }
+
+    fn prefetch(&self, partition: u32, operations: Operations<'_>) {
+        if let Some(state) = self.partitions[partition as usize].peek(operations) {
+            state.table.prefetch(operations);
+        }
+    }
+
+    fn prefetch_entries(&self, partition: u32, operations: Operations<'_>) {
+        if let Some(state) = self.partitions[partition as usize].peek(operations) {
+            state.table.prefetch_entries(operations);
+        }
     }
 
     fn apply<S: OutcomeSink>(

@@ -2,6 +2,13 @@
 
 use proto::operation::{Operations, OutcomeSink};
 
+/// How many groups of a batch ahead [`Store::prefetch`] is best called. Measured with batches of
+/// 100 operations over 64 partitions; 2 to 8 differ little.
+pub const PREFETCH_AHEAD: usize = 4;
+
+/// How many groups of a batch ahead [`Store::prefetch_entries`] is best called.
+pub const PREFETCH_ENTRIES_AHEAD: usize = 2;
+
 /// A concurrent map from keys to values that applies operations in runs.
 ///
 /// # Contract
@@ -22,8 +29,15 @@ pub trait Store: Send + Sync + 'static {
     /// neither the keys of one shard nor a peer can choose what collides.
     fn hash(&self, key: &[u8]) -> u64;
 
-    /// Hints that these operations come next. Has no effect but on speed.
+    /// Hints that these operations of one partition come soon: the first step, which asks for
+    /// where their keys will be looked up. Has no effect but on speed. Runs of a few operations
+    /// gain by it, when it is called [`PREFETCH_AHEAD`] groups before their turn; long ones hide
+    /// their cache misses themselves, and the call returns at once.
     fn prefetch(&self, _partition: u32, _operations: Operations<'_>) {}
+
+    /// The second step, [`PREFETCH_ENTRIES_AHEAD`] groups before the operations' turn: asks for
+    /// the entries themselves. It would wait for memory if the first step did not precede it.
+    fn prefetch_entries(&self, _partition: u32, _operations: Operations<'_>) {}
 
     /// Applies a run of operations, all of whose keys lie in `partition`, and pushes one outcome
     /// an operation in the same order. Operations that are [`Foreign`](proto::operation::Action)

@@ -159,6 +159,7 @@ fn apply_and_compare(store: &AnyStore, model: &mut Model, batch: &[(u32, Step)])
     for (partition, buffer) in buffers.iter().enumerate() {
         let mut outcomes: Vec<Outcome<Vec<u8>>> = Vec::new();
         store.prefetch(partition as u32, buffer.operations());
+        store.prefetch_entries(partition as u32, buffer.operations());
         store.apply(partition as u32, buffer.operations(), &mut outcomes);
         for (position, (outcome, expected)) in outcomes.iter().zip(&expected[partition]).enumerate()
         {

@@ -2,8 +2,7 @@
 //! operation, by store, partitions, batch size and distribution of keys.
 //!
 //! A million operations are prepared beforehand for each case, so that neither a batch nor the
-//! uniformly drawn keys are in the caches when their turn comes again. Batches of 100 operations
-//! are applied both plainly and with a call of `prefetch` some groups ahead.
+//! uniformly drawn keys are in the caches when their turn comes again.
 
 mod workload;
 
@@ -12,32 +11,28 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use store::{AnyStore, StoreKind};
-use workload::{Distribution, Reply, fill, lookups};
+use workload::{Distribution, Fill, Reply, lookups};
 
 const KEYS: u64 = 1_000_000;
 
 /// Operations prepared for each case.
 const OPERATIONS: usize = 1_000_000;
 
-/// One case: a store's kind and partitions, operations in a batch, groups asked for ahead.
-type Case = (StoreKind, u32, usize, usize);
+/// One case: a store's kind and partitions, and the operations in a batch.
+type Case = (StoreKind, u32, usize);
 
-const CASES: [Case; 11] = [
-    (StoreKind::Partitioned, 64, 10_000, 0),
-    (StoreKind::Partitioned, 16, 10_000, 0),
-    (StoreKind::Partitioned, 4, 10_000, 0),
-    (StoreKind::Partitioned, 1, 10_000, 0),
-    (StoreKind::Partitioned, 64, 100, 0),
-    (StoreKind::Partitioned, 64, 100, AHEAD),
-    (StoreKind::Partitioned, 16, 100, 0),
-    (StoreKind::Partitioned, 16, 100, AHEAD),
-    (StoreKind::Scc, 64, 10_000, 0),
-    (StoreKind::Scc, 1, 10_000, 0),
-    (StoreKind::Mutex, 1, 10_000, 0),
+const CASES: [Case; 10] = [
+    (StoreKind::Partitioned, 64, 10_000),
+    (StoreKind::Partitioned, 16, 10_000),
+    (StoreKind::Partitioned, 4, 10_000),
+    (StoreKind::Partitioned, 1, 10_000),
+    (StoreKind::Partitioned, 64, 1_000),
+    (StoreKind::Partitioned, 64, 100),
+    (StoreKind::Partitioned, 16, 100),
+    (StoreKind::Scc, 64, 10_000),
+    (StoreKind::Scc, 1, 10_000),
+    (StoreKind::Mutex, 1, 10_000),
 ];
-
-/// How many groups ahead `prefetch` is called, where it is.
-const AHEAD: usize = 4;
 
 fn benchmark(criterion: &mut Criterion) {
     let distributions =
@@ -45,14 +40,17 @@ fn benchmark(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lookup");
     group.sample_size(10).warm_up_time(Duration::from_millis(500));
     group.measurement_time(Duration::from_secs(1));
-    for (kind, partitions, batch, ahead) in CASES {
+    let fill = Fill::new(KEYS);
+    for (kind, partitions, batch) in CASES {
         let store = AnyStore::with_seed(kind, partitions, 1);
-        fill(&store, KEYS);
+        let mut reply = Reply::default();
+        for batch in fill.batches(&store) {
+            batch.apply(&store, &mut reply);
+        }
         for (name, distribution) in &distributions {
             let batches = lookups(&store, distribution, OPERATIONS / batch, batch);
             let mut turns = batches.iter().cycle();
-            let mut reply = Reply::default();
-            let id = format!("{name}/{kind}/{partitions} partitions/batch {batch}/ahead {ahead}");
+            let id = format!("{name}/{kind}/{partitions} partitions/batch {batch}");
             // One iteration is one operation, so that the report is in nanoseconds per operation.
             group.bench_function(id, |bencher| {
                 bencher.iter_custom(|iterations| {
@@ -60,7 +58,7 @@ fn benchmark(criterion: &mut Criterion) {
                     let start = Instant::now();
                     for _ in 0..rounds {
                         reply.bytes.clear();
-                        turns.next().expect("there are batches").apply(&store, ahead, &mut reply);
+                        turns.next().expect("there are batches").apply(&store, &mut reply);
                         black_box(&reply.bytes);
                     }
                     start.elapsed().mul_f64(iterations as f64 / (rounds * batch as u64) as f64)

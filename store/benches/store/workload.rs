@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use proto::operation::{Action, Operation, OperationBuffer, Outcome, OutcomeSink};
-use store::Store;
+use store::{PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store};
 
 /// Bytes of each value, as the testbed's workloads write them.
 pub(crate) const VALUE_BYTES: usize = 128;
@@ -79,17 +79,22 @@ impl Batch {
         Self { operations, groups }
     }
 
-    /// Applies the batch, and asks for each group `ahead` groups before its turn, unless that is
-    /// 0.
-    pub(crate) fn apply(&self, store: &impl Store, ahead: usize, reply: &mut Reply) {
-        let operations = self.operations.operations();
-        for (index, (partition, range)) in self.groups.iter().enumerate() {
-            if ahead > 0
-                && let Some((partition, range)) = self.groups.get(index + ahead)
-            {
-                store.prefetch(*partition, operations.slice(range.clone()));
+    /// Applies the batch as a server does: group by group, and with hints about groups to come.
+    pub(crate) fn apply(&self, store: &impl Store, reply: &mut Reply) {
+        let all = self.operations.operations();
+        let group = |index: usize| {
+            let (partition, range) = self.groups.get(index)?;
+            Some((*partition, all.slice(range.clone())))
+        };
+        for index in 0..self.groups.len() {
+            if let Some((partition, operations)) = group(index + PREFETCH_AHEAD) {
+                store.prefetch(partition, operations);
             }
-            store.apply(*partition, operations.slice(range.clone()), reply);
+            if let Some((partition, operations)) = group(index + PREFETCH_ENTRIES_AHEAD) {
+                store.prefetch_entries(partition, operations);
+            }
+            let (partition, operations) = group(index).expect("the group is in the batch");
+            store.apply(partition, operations, reply);
         }
     }
 }
@@ -110,18 +115,26 @@ impl OutcomeSink for Reply {
     }
 }
 
-/// Puts so many keys, in random order.
-pub(crate) fn fill(store: &impl Store, keys: u64) {
-    let mut numbers: Vec<u64> = (0..keys).collect();
-    for index in (1..numbers.len()).rev() {
-        numbers.swap(index, below(spread(index as u64), index as u64 + 1) as usize);
+/// All keys once, in random order.
+pub(crate) struct Fill {
+    numbers: Vec<u64>,
+}
+
+impl Fill {
+    /// So many keys.
+    pub(crate) fn new(keys: u64) -> Self {
+        let mut numbers: Vec<u64> = (0..keys).collect();
+        for index in (1..numbers.len()).rev() {
+            numbers.swap(index, below(spread(index as u64), index as u64 + 1) as usize);
+        }
+        Self { numbers }
     }
-    let value = [b'v'; VALUE_BYTES];
-    let mut reply = Reply::default();
-    for numbers in numbers.chunks(10_000) {
-        Batch::new(store, numbers, Action::Put { value: &value }).apply(store, 0, &mut reply);
+
+    /// Batches of 10,000 operations that put each key.
+    pub(crate) fn batches(&self, store: &impl Store) -> impl Iterator<Item = Batch> {
+        let put = Action::Put { value: &[b'v'; VALUE_BYTES] };
+        self.numbers.chunks(10_000).map(move |numbers| Batch::new(store, numbers, put))
     }
-    assert_eq!(store.len() as u64, keys, "each key was put once");
 }
 
 /// So many batches of lookups, no two alike.

@@ -106,7 +106,7 @@ mod tests {
                 set_tag(&mut bucket, position, other);
                 let expected = (0..BUCKET_REFERENCES).filter(|at| bucket[TAGS + at] == sought);
                 assert!(positions(&bucket, sought).eq(expected), "{bucket:?}");
-                if position % 3 == 0 {
+                if position.is_multiple_of(3) {
                     set_tag(&mut bucket, position, sought);
                 }
             }

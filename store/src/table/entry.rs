@@ -55,9 +55,10 @@ impl Header {
         rest[key.len()..][..tail.len()].copy_from_slice(tail);
     }
 
+    /// Whether the entry's key is `key`.
     #[inline]
-    pub(super) fn key<'a>(&self, slot: &'a [u8]) -> &'a [u8] {
-        &slot[HEADER_BYTES..][..self.key_bytes as usize]
+    pub(super) fn is_of(&self, key: &[u8], slot: &[u8]) -> bool {
+        same(&slot[HEADER_BYTES..][..self.key_bytes as usize], key)
     }
 
     /// The value, which is inline.
@@ -85,6 +86,26 @@ impl Header {
     }
 }
 
+/// Whether two slices are equal. Short ones, as most keys are, are compared as two numbers that
+/// may overlap, without a call.
+#[inline]
+fn same(some: &[u8], other: &[u8]) -> bool {
+    fn ends<const BYTES: usize>(bytes: &[u8]) -> Option<(&[u8; BYTES], &[u8; BYTES])> {
+        Some((bytes.first_chunk()?, bytes.last_chunk()?))
+    }
+    if some.len() != other.len() {
+        false
+    } else if some.len() > 16 {
+        some == other
+    } else if let (Some(some), Some(other)) = (ends::<8>(some), ends::<8>(other)) {
+        some == other
+    } else if let (Some(some), Some(other)) = (ends::<4>(some), ends::<4>(other)) {
+        some == other
+    } else {
+        some == other
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +119,7 @@ mod tests {
         let mut slot = vec![0xff; SLOT_BYTES_MAX];
         header.write(key, tail, &mut slot);
         assert_eq!(Header::read(&slot), header);
-        assert_eq!(header.key(&slot), key);
+        assert!(header.is_of(key, &slot));
         assert_eq!(header.slot_bytes(), 8 + key.len() + tail.len());
         (header, slot)
     }
