@@ -13,6 +13,8 @@ mod part;
 pub mod picture;
 mod resolve;
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod scratch;
 mod search;
 mod shrink;

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(svg.matches("<rect x=").count(), 3);
         assert_eq!(svg.matches("stroke-dasharray").count(), 1);
         assert!(svg.contains("put &lt;1&gt;") && !svg.contains("<1>") && !svg.contains('\u{1}'));
-        for x in svg.split("x=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        for x in svg.split(" x=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let x: f64 = x.parse().unwrap();
             assert!((0.0..=WIDTH).contains(&x), "{x}");
         }

@@ -1,0 +1,366 @@
+//! Each rule by name: a history that breaks it is caught, its legal twin passes, and with the rule
+//! switched off the broken one would pass.
+
+use crate::event::{Event, NEVER, Rule, Rules};
+use crate::history::{Kind, Outcome, Value};
+use crate::object::{Decision, How, decide, decide_with_losses, sweep};
+use crate::oracle::{HOW, event, id, is_linearizable};
+use crate::witness::{Replay, Stamps, replay};
+
+fn put(stamp: u64, inv: i64, res: i64) -> Event {
+    Event { written: id(stamp), ..event(Kind::Put, inv, res) }
+}
+
+fn get(stamp: u64, inv: i64, res: i64) -> Event {
+    Event { read: id(stamp), ..event(Kind::Get, inv, res) }
+}
+
+fn miss(inv: i64, res: i64) -> Event {
+    Event { read: Value::Missing, ..event(Kind::Get, inv, res) }
+}
+
+fn delete(stamp: u64, inv: i64, res: i64) -> Event {
+    Event { written: id(stamp), ..event(Kind::Delete, inv, res) }
+}
+
+fn swap(from: u64, to: u64, inv: i64, res: i64) -> Event {
+    Event { read: id(from), written: id(to), ..event(Kind::CompareAndSwap, inv, res) }
+}
+
+fn increment(result: i64, inv: i64, res: i64) -> Event {
+    let written = if res == NEVER { Value::NotKnown } else { Value::Number(result) };
+    Event { by: 1, written, ..event(Kind::Increment, inv, res) }
+}
+
+fn count(number: i64, inv: i64, res: i64) -> Event {
+    Event { read: Value::Number(number), ..event(Kind::Get, inv, res) }
+}
+
+/// The event as its worker's operation with this stamp.
+fn of(worker: u32, stamp: u64, event: Event) -> Event {
+    Event { worker, stamp, ..event }
+}
+
+/// The events in the order that the servers report.
+fn witnessed(events: &[Event]) -> Vec<Event> {
+    let sequences = events.iter().enumerate();
+    let with = |(sequence, event): (usize, &Event)| Event { sequence: sequence as u64, ..*event };
+    sequences.map(with).collect()
+}
+
+fn rule(events: &[Event]) -> Option<Rule> {
+    sweep(events, &Rules::ALL).err().map(|contradiction| contradiction.rule)
+}
+
+/// Checks that `broken` breaks `expected`, that switching the rule off hides it, and that the twin
+/// is legal.
+fn kills(expected: Rule, broken: &[Event], twin: &[Event], off: impl Fn(&mut Rules)) {
+    assert!(!is_linearizable(broken), "brute force agrees that it is broken");
+    assert!(is_linearizable(twin), "brute force agrees that the twin is legal");
+    assert_eq!(rule(broken), Some(expected));
+    assert_eq!(sweep(twin, &Rules::ALL), Ok(Some(())));
+    let mut rules = Rules::ALL;
+    off(&mut rules);
+    assert_ne!(sweep(broken, &rules).err().map(|found| found.rule), Some(expected), "the mutant");
+    assert!(sweep(broken, &rules).is_ok(), "the mutant lets it pass");
+}
+
+#[test]
+fn a_stale_read_is_a_crossing() {
+    kills(
+        Rule::Crossing,
+        &[put(1, 0, 1), put(2, 2, 3), get(1, 4, 5)],
+        &[put(1, 0, 1), put(2, 2, 4), get(1, 4, 5)],
+        |rules| rules.crossing = false,
+    );
+}
+
+#[test]
+fn a_resurrected_value_is_a_crossing() {
+    kills(
+        Rule::Crossing,
+        &[put(1, 0, 1), put(2, 2, 3), get(2, 4, 5), get(1, 6, 7)],
+        &[put(1, 0, 1), put(2, 2, 3), get(1, 3, 5), get(2, 6, 7)],
+        |rules| rules.crossing = false,
+    );
+}
+
+#[test]
+fn a_miss_after_a_write_is_a_crossing() {
+    kills(Rule::Crossing, &[put(1, 0, 1), miss(2, 3)], &[put(1, 0, 2), miss(2, 3)], |rules| {
+        rules.crossing = false;
+    });
+}
+
+#[test]
+fn a_write_that_ran_twice_is_a_crossing() {
+    // Value 1 comes back after 2 because the retry of its write took effect again.
+    kills(
+        Rule::Crossing,
+        &[put(1, 0, 9), get(1, 1, 2), put(2, 3, 4), get(2, 5, 6), get(1, 7, 8)],
+        &[put(1, 0, 9), put(2, 3, 4), get(2, 5, 6), get(1, 7, 8)],
+        |rules| rules.crossing = false,
+    );
+}
+
+#[test]
+fn a_value_that_nobody_wrote_is_a_phantom() {
+    kills(Rule::Phantom, &[put(1, 0, 1), get(2, 2, 3)], &[put(1, 0, 1), get(1, 2, 3)], |rules| {
+        rules.phantom = false;
+    });
+    let foreign = Event { read: Value::Foreign, ..get(1, 2, 3) };
+    assert_eq!(rule(&[put(1, 0, 1), foreign]), Some(Rule::Phantom));
+}
+
+#[test]
+fn a_value_of_a_failed_write_is_a_phantom() {
+    let failed = Event { outcome: Outcome::Fail, ..put(1, 0, 1) };
+    kills(Rule::Phantom, &[failed, get(1, 2, 3)], &[put(1, 0, 1), get(1, 2, 3)], |rules| {
+        rules.phantom = false;
+    });
+    let found = sweep(&[failed, get(1, 2, 3)], &Rules::ALL).unwrap_err();
+    assert_eq!(found.events, [0, 1], "the failed write is shown too");
+}
+
+#[test]
+fn a_read_before_its_write_is_from_the_future() {
+    kills(Rule::Future, &[get(1, 0, 1), put(1, 2, 3)], &[get(1, 0, 2), put(1, 2, 3)], |rules| {
+        rules.future = false;
+    });
+}
+
+#[test]
+fn two_updates_of_one_value_are_a_lost_update() {
+    kills(
+        Rule::LostUpdate,
+        &[put(1, 0, 1), swap(1, 2, 2, 9), swap(1, 3, 2, 9)],
+        &[put(1, 0, 1), swap(1, 2, 2, 9), swap(2, 3, 2, 9)],
+        |rules| rules.one_successor = false,
+    );
+}
+
+#[test]
+fn updates_in_a_circle_are_caught() {
+    kills(
+        Rule::Circle,
+        &[swap(1, 2, 0, 9), swap(2, 1, 0, 9)],
+        &[put(1, 0, 9), swap(1, 2, 0, 9)],
+        |rules| rules.circle = false,
+    );
+}
+
+#[test]
+fn a_chain_against_time_is_caught() {
+    kills(
+        Rule::Chain,
+        &[put(1, 4, 5), swap(1, 2, 0, 3)],
+        &[put(1, 4, 5), swap(1, 2, 0, 4)],
+        |rules| rules.chain = false,
+    );
+    // The clusters in between overlap both.
+    let long = [put(1, 5, 9), swap(1, 2, 0, 9), swap(2, 3, 0, 9), swap(3, 4, 0, 4)];
+    assert_eq!(rule(&long), Some(Rule::Chain));
+}
+
+#[test]
+fn an_unneeded_unknown_write_is_dropped() {
+    // Had the unknown swap to be placed, it would compete with the completed one.
+    let legal = [put(1, 0, 1), swap(1, 2, 2, 3), swap(1, 3, 2, NEVER)];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let mutant = Rules { drop_unneeded: false, ..Rules::ALL };
+    assert!(sweep(&legal, &mutant).is_err(), "the mutant raises a false alarm");
+}
+
+#[test]
+fn an_unknown_write_that_an_unknown_one_needs_is_kept() {
+    // 3 was read, so the unknown swap from 2 ran, so the unknown put of 2 ran, which reads 9.
+    let broken = [swap(9, 2, 0, NEVER), swap(2, 3, 0, NEVER), get(3, 4, 5)];
+    let twin = [put(9, 0, 1), swap(9, 2, 0, NEVER), swap(2, 3, 0, NEVER), get(3, 4, 5)];
+    kills(Rule::Phantom, &broken, &twin, |rules| rules.keep_transitively = false);
+}
+
+#[test]
+fn two_writes_of_one_id_are_caught() {
+    let broken = [put(1, 0, 1), put(1, 2, 3)];
+    assert_eq!(rule(&broken), Some(Rule::SameId));
+    assert_eq!(rule(&[put(1, 0, 1), put(2, 2, 3)]), None);
+    assert!(sweep(&broken, &Rules { own_ids: false, ..Rules::ALL }).is_ok());
+}
+
+#[test]
+fn two_operations_with_one_stamp_are_caught() {
+    kills(
+        Rule::SameStamp,
+        &[of(0, 5, put(1, 0, 9)), of(0, 5, put(2, 0, 9))],
+        &[of(0, 5, put(1, 0, 9)), of(1, 5, put(2, 0, 9))],
+        |rules| rules.own_stamps = false,
+    );
+}
+
+#[test]
+fn program_order_is_kept_between_blocks() {
+    // The worker wrote 1 and then 2, all in flight together, and 1 came last.
+    let gets = [of(1, 1, get(2, 10, 11)), of(1, 2, get(1, 12, 13))];
+    let broken = [of(0, 1, put(1, 0, 20)), of(0, 2, put(2, 0, 20)), gets[0], gets[1]];
+    let twin = [of(0, 2, put(1, 0, 20)), of(0, 1, put(2, 0, 20)), gets[0], gets[1]];
+    kills(Rule::ProgramOrder, &broken, &twin, |rules| rules.program_order = false);
+}
+
+#[test]
+fn program_order_is_kept_inside_a_block() {
+    let broken = [of(0, 1, get(1, 0, 9)), of(0, 2, put(1, 0, 9))];
+    let twin = [of(0, 2, get(1, 0, 9)), of(0, 1, put(1, 0, 9))];
+    kills(Rule::ProgramOrder, &broken, &twin, |rules| rules.program_order = false);
+}
+
+#[test]
+fn program_order_and_real_time_must_agree() {
+    let broken = [of(0, 2, put(1, 0, 1)), of(0, 1, put(2, 2, 3))];
+    let twin = [of(0, 1, put(1, 0, 1)), of(0, 2, put(2, 2, 3))];
+    kills(Rule::ProgramOrder, &broken, &twin, |rules| rules.program_order = false);
+}
+
+#[test]
+fn a_count_that_nobody_made_is_caught() {
+    kills(
+        Rule::Count,
+        &[increment(1, 0, 1), increment(3, 2, 3)],
+        &[increment(1, 0, 1), increment(0, 0, NEVER), increment(3, 2, 3)],
+        |rules| rules.gaps = false,
+    );
+}
+
+#[test]
+fn a_count_that_was_returned_twice_is_a_lost_update() {
+    kills(
+        Rule::LostUpdate,
+        &[increment(1, 0, 9), increment(1, 0, 9)],
+        &[increment(1, 0, 9), increment(2, 0, 9)],
+        |rules| rules.one_successor = false,
+    );
+}
+
+#[test]
+fn a_count_that_is_not_in_step_is_caught() {
+    let by_two = |result, inv, res| Event { by: 2, ..increment(result, inv, res) };
+    assert_eq!(rule(&[by_two(2, 0, 1), by_two(3, 2, 3)]), Some(Rule::Count));
+    assert_eq!(rule(&[by_two(2, 0, 1), by_two(4, 2, 3)]), None);
+    assert_eq!(rule(&[by_two(2, 0, 1), count(0, 2, 3)]), Some(Rule::Count));
+    assert_eq!(rule(&[by_two(2, 0, 1), count(2, 2, 3)]), None);
+}
+
+#[test]
+fn a_counter_may_start_with_a_put_and_end_with_a_delete() {
+    let zero = Event { written: Value::Number(0), ..event(Kind::Put, 0, 1) };
+    let found = Event { read: Value::Present, ..delete(9, 8, 9) };
+    let legal = [zero, count(0, 2, 3), increment(1, 2, 6), count(1, 5, 7), found, miss(10, 11)];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let mut broken = legal;
+    broken[5] = count(1, 10, 11);
+    assert_eq!(rule(&broken), Some(Rule::Count));
+    let mut broken = legal;
+    broken[1] = miss(2, 3);
+    assert_eq!(rule(&broken), Some(Rule::Count));
+}
+
+#[test]
+fn misses_are_given_to_tombstones() {
+    let legal = [
+        miss(-3, -2),
+        put(1, 0, 1),
+        delete(8, 2, 3),
+        miss(4, 5),
+        put(2, 6, 7),
+        get(2, 8, 9),
+        delete(9, 10, 20),
+        miss(11, 12),
+    ];
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let mut broken = legal.to_vec();
+    broken[6] = delete(9, 13, 20);
+    assert!(!is_linearizable(&broken));
+    assert_eq!(sweep(&broken, &Rules::ALL), Ok(None), "a guess that fails says nothing");
+    let decision = decide(&broken, &HOW, &mut Stamps::default()).0;
+    assert!(matches!(decision, Decision::Violation(found) if found.rule == Rule::NoOrder));
+}
+
+/// Checks that the replay passes the twin and not `broken`, and that it would without the rule.
+fn kills_replay(broken: &[Event], twin: &[Event], off: impl Fn(&mut Rules)) {
+    let (broken, twin) = (witnessed(broken), witnessed(twin));
+    let mut rules = Rules::ALL;
+    assert_eq!(replay(&twin, &mut Stamps::default(), &rules), Replay::Holds);
+    assert_eq!(replay(&broken, &mut Stamps::default(), &rules), Replay::Mismatch);
+    off(&mut rules);
+    assert_eq!(replay(&broken, &mut Stamps::default(), &rules), Replay::Holds, "the mutant");
+}
+
+#[test]
+fn the_replay_compares_outcomes() {
+    kills_replay(
+        &[put(1, 0, 9), put(2, 0, 9), get(1, 0, 9)],
+        &[put(2, 0, 9), put(1, 0, 9), get(1, 0, 9)],
+        |rules| rules.replay_outcomes = false,
+    );
+}
+
+#[test]
+fn the_replay_keeps_real_time() {
+    kills_replay(&[put(2, 2, 3), put(1, 0, 1)], &[put(2, 0, 3), put(1, 0, 1)], |rules| {
+        rules.replay_times = false
+    });
+}
+
+#[test]
+fn the_replay_keeps_program_order() {
+    kills_replay(
+        &[of(0, 2, put(1, 0, 9)), of(0, 1, put(2, 0, 9))],
+        &[of(0, 1, put(1, 0, 9)), of(0, 2, put(2, 0, 9))],
+        |rules| rules.replay_stamps = false,
+    );
+}
+
+#[test]
+fn the_replay_places_unknown_mutations() {
+    let unknown = [put(5, 0, NEVER), swap(5, 6, 0, NEVER), delete(7, 9, NEVER)];
+    let mut legal = witnessed(&[put(1, 0, 1), get(6, 2, 3), miss(10, 11)]);
+    legal.extend(unknown);
+    assert_eq!(replay(&legal, &mut Stamps::default(), &Rules::ALL), Replay::Holds);
+    let mut broken = witnessed(&[put(1, 0, 1), get(6, 2, 3), miss(4, 5)]);
+    broken.extend(unknown);
+    assert_eq!(replay(&broken, &mut Stamps::default(), &Rules::ALL), Replay::Mismatch);
+    let mut counts = witnessed(&[increment(1, 0, 1), increment(4, 2, 3), count(4, 4, 5)]);
+    counts.extend([increment(0, 0, NEVER), increment(0, 0, NEVER), increment(0, 0, NEVER)]);
+    assert_eq!(replay(&counts, &mut Stamps::default(), &Rules::ALL), Replay::Holds);
+    counts.truncate(4);
+    assert_eq!(replay(&counts, &mut Stamps::default(), &Rules::ALL), Replay::Mismatch);
+}
+
+#[test]
+fn a_wrong_witness_costs_the_proof_and_no_more() {
+    let legal = [put(1, 0, 1), put(2, 2, 3), get(2, 4, 5)];
+    let mut wrong = witnessed(&legal);
+    wrong.reverse();
+    let stamps = &mut Stamps::default();
+    assert_eq!(decide(&witnessed(&legal), &HOW, stamps), (Decision::Witness, false));
+    assert_eq!(decide(&wrong, &HOW, stamps), (Decision::Sweep, true));
+    assert_eq!(decide(&legal, &HOW, stamps), (Decision::Sweep, false), "no witness, no mismatch");
+    let without = How { use_witness: false, ..HOW };
+    assert_eq!(decide(&wrong, &without, stamps), (Decision::Sweep, false));
+}
+
+#[test]
+fn what_a_killed_client_wrote_is_no_phantom() {
+    let events = [put(1, 0, 1), get(9, 2, 3), miss(4, 5)];
+    assert!(!is_linearizable(&events));
+    assert_eq!(decide_with_losses(&events, &HOW, |client| client == 0), Decision::Sweep);
+    let other = decide_with_losses(&events, &HOW, |client| client == 1);
+    assert!(matches!(other, Decision::Violation(found) if found.rule == Rule::Phantom));
+    // What is wrong whatever was lost stays wrong.
+    let stale = [put(1, 0, 1), put(2, 2, 3), get(2, 4, 5), get(1, 6, 7)];
+    let stale = decide_with_losses(&stale, &HOW, |_| true);
+    assert!(matches!(stale, Decision::Violation(found) if found.rule == Rule::Crossing));
+    let counts = decide_with_losses(&[increment(2, 0, 1)], &HOW, |_| true);
+    assert_eq!(counts, Decision::Undecided);
+}
