@@ -1,1 +1,37 @@
-//! Placeholder.
+//! One shard of the key-value store.
+//!
+//! A server owns a run of slots and holds their keys in memory. Clients send batches; each is
+//! applied whole, in the order of its lane, and answered with one reply. What a server promises:
+//!
+//! - every operation takes effect atomically, between its batch's arrival and its reply;
+//! - a batch that is sent again after a lost reply takes effect once;
+//! - memory is bounded but for the keys: connections, sessions, lanes, completion records and
+//!   frames each have a named limit, and who passes one is told;
+//! - a restart loses the data, and is told apart by its boot id.
+//!
+//! The modules, in the order in which a batch meets them:
+//!
+//! - [`config`]: the flags;
+//! - [`server`]: takes the addresses, accepts connections, and ends in good order;
+//! - [`connection`]: one peer, from its frames to its replies;
+//! - [`service`]: batch in, reply out, and who owns a key;
+//! - [`session`]: lanes, and the completion records that make retries harmless;
+//! - [`statistics`]: what was done, and the lines that tell it;
+//! - [`reporter`]: the thread that writes those lines;
+//! - [`machine`]: CPU, memory and network, for the same lines;
+//! - [`descriptors`]: room for the connections;
+//! - [`environment`]: randomness and time, so that a simulation replays from its seed.
+//!
+//! The program `kvs-server` puts them together. A test, or a load generator with servers of its
+//! own, takes a [`server::Server`] or a bare [`service::Service`] instead.
+
+pub mod config;
+pub mod connection;
+pub mod descriptors;
+pub mod environment;
+pub mod machine;
+pub mod reporter;
+pub mod server;
+pub mod service;
+pub mod session;
+pub mod statistics;

@@ -1,0 +1,182 @@
+//! The accept loop: one per listener, and nothing but `stop` ends it.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::listener::Listener;
+use crate::connection;
+use crate::service::Service;
+
+/// First pause after a failed accept. Most failures, such as a peer that left while it waited,
+/// are gone at once.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest pause. Running out of descriptors lasts until connections close.
+const BACKOFF_MAX: Duration = Duration::from_millis(1000);
+/// Shortest time between two log lines on one matter.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What every new connection passes and is served with.
+#[derive(Debug)]
+pub(super) struct Gate {
+    service: Arc<Service>,
+    connections_max: usize,
+    /// One permit per connection that may be open.
+    places: Arc<Semaphore>,
+    /// Asks connections to end when they have answered.
+    stop: CancellationToken,
+    /// Ends them at once.
+    cut: CancellationToken,
+}
+
+impl Gate {
+    pub(super) fn new(
+        service: Arc<Service>,
+        connections_max: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(connections_max));
+        Self { service, connections_max, places, stop, cut: CancellationToken::new() }
+    }
+
+    /// Waits for the last connection to end, and cuts those that have not after `timeout`; says
+    /// how many. To be called when nobody is admitted any more.
+    pub(super) async fn drain(&self, timeout: Duration) -> usize {
+        let all = u32::try_from(self.connections_max).expect("the bound is within bounds");
+        if tokio::time::timeout(timeout, self.places.acquire_many(all)).await.is_ok() {
+            return 0;
+        }
+        self.cut.cancel();
+        self.connections_max - self.places.available_permits()
+    }
+
+    /// Serves a connection in a task of its own, if there is a place; says whether there was.
+    pub(super) fn admit<T>(&self, stream: T, peer: String) -> bool
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
+        let service = Arc::clone(&self.service);
+        let (stop, cut) = (self.stop.clone(), self.cut.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            tokio::select! {
+                () = connection::serve(stream, peer, service, stop) => {}
+                () = cut.cancelled() => {}
+            }
+        });
+        true
+    }
+}
+
+/// Where connections come from.
+pub(super) trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection, with the peer's name for the log. Loses none when it is dropped.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, String)>>;
+}
+
+impl Accept for tokio::net::TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Stream, String)> {
+        let (stream, peer) = tokio::net::TcpListener::accept(self).await?;
+        // Replies are written whole; to wait for more would only delay them.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer.to_string()))
+    }
+}
+
+impl Accept for tokio::net::UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Stream, String)> {
+        let (stream, _) = tokio::net::UnixListener::accept(self).await?;
+        Ok((stream, "unix".to_owned()))
+    }
+}
+
+/// Admits connections until the gate's `stop`; then the listener is closed.
+pub(super) async fn accept_until(listener: Listener, gate: &Gate) {
+    match listener {
+        Listener::Tcp(mut listener) => accept_all(&mut listener, gate).await,
+        // The file, declared last, goes first: nobody finds one without a listener behind it.
+        Listener::Unix(mut listener, _file) => accept_all(&mut listener, gate).await,
+    }
+}
+
+pub(super) async fn accept_all<A: Accept>(listener: &mut A, gate: &Gate) {
+    let (mut failed, mut refused) = (LogLimit::default(), LogLimit::default());
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                backoff = BACKOFF_MIN;
+                if !gate.admit(stream, peer.clone())
+                    && let Some(unsaid) = refused.pass(Instant::now())
+                {
+                    tracing::warn!(
+                        %peer, unsaid,
+                        "closed a connection beyond the bound; raise -connections_max"
+                    );
+                }
+            }
+            Err(error) => {
+                if let Some(unsaid) = failed.pass(Instant::now()) {
+                    tracing::warn!(%error, unsaid, "cannot accept a connection; trying again");
+                }
+                tokio::select! {
+                    () = gate.stop.cancelled() => return,
+                    () = tokio::time::sleep(backoff) => {}
+                }
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}
+
+/// Lets one log line through per interval, and counts the others.
+#[derive(Debug, Default)]
+struct LogLimit {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl LogLimit {
+    /// Whether to say it now; then how many times it went unsaid before.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_per_interval_is_said_and_the_others_are_counted() {
+        let mut limit = LogLimit::default();
+        let start = Instant::now();
+        assert_eq!(limit.pass(start), Some(0));
+        assert_eq!(limit.pass(start), None);
+        assert_eq!(limit.pass(start + LOG_INTERVAL / 2), None);
+        assert_eq!(limit.pass(start + LOG_INTERVAL), Some(2));
+        assert_eq!(limit.pass(start + 2 * LOG_INTERVAL), Some(0));
+    }
+}
