@@ -382,6 +382,11 @@ impl Placement for Service {
 }
 
 impl Scratch {
+    /// How many operations the last batch had.
+    pub fn operations(&self) -> usize {
+        self.entries.len()
+    }
+
     fn mutations(&self) -> usize {
         self.entries.iter().filter(|entry| entry.kind.is_mutation()).count()
     }
