@@ -19,8 +19,13 @@ use crate::witness::Stamps;
 /// A part is made for this many bytes of history: some 70,000 operations, which stay in the
 /// processor's cache while they are sorted.
 const PART_BYTES: u64 = 1 << 20;
-/// Most parts: more would leave so few operations of a batch together that its header weighs.
+/// Most parts, unless memory is short: more would leave so few operations of a batch together that
+/// its header weighs.
 const PARTS_MAX: u64 = 1024;
+/// Most parts when memory is short.
+const PARTS_MAX_SHORT: u64 = 8192;
+/// An operation takes at least so many bytes of a history.
+const RECORD_BYTES_LEAST: u64 = 8;
 /// What the check of one operation takes at most, beside its record: the event, and what the sweep
 /// makes of it.
 const OPERATION_BYTES: u64 = 256;
@@ -111,7 +116,7 @@ pub fn check(
     let scratch = |source| CheckError::Scratch { folder: options.scratch.clone(), source };
     let total: u64 =
         paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
-    let count = (total / PART_BYTES).clamp(1, PARTS_MAX).next_power_of_two() as usize;
+    let count = part_count(total, options);
     let mut parts = Parts::new(count, options.memory_bytes_max / 2);
     let mut load = Load {
         parts: &mut parts,
@@ -148,6 +153,16 @@ pub fn check(
     report.spilled_bytes = spilled_bytes;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// How many parts a history of so many bytes is split into: as suits the processor's cache, or so
+/// many more that two parts for each thread fit into the memory.
+fn part_count(history_bytes: u64, options: &Options) -> usize {
+    let threads = options.threads.max(1) as u64;
+    let operations_max = options.memory_bytes_max / 2 / (2 * threads * OPERATION_BYTES);
+    let part_bytes_max = (operations_max * RECORD_BYTES_LEAST).max(1);
+    let count = (history_bytes / PART_BYTES).min(PARTS_MAX).max(history_bytes / part_bytes_max);
+    count.clamp(1, PARTS_MAX_SHORT).next_power_of_two() as usize
 }
 
 /// The parts that are to be checked.

@@ -200,6 +200,9 @@ impl JsonHistory {
             if self.line.trim_ascii().is_empty() {
                 continue;
             }
+            if self.line.trim_ascii_start()[0] != b'{' {
+                return Err(self.failure(start, "the line is no JSON object".into()));
+            }
             let fields: Fields = serde_json::from_slice(&self.line).map_err(|error| {
                 let column = error.column().saturating_sub(1) as u64;
                 self.failure(start + column, error.to_string())
