@@ -243,8 +243,8 @@ mod tests {
             r#""compare_and_swaps":1,"increments":1,"refused":5,"replayed":1,"keys":11,"#,
             r#""resident_bytes_peak":3145728,"uptime_s":12.34}"#,
             "\n",
-            "applied 9 operations, 50.00% of 4 GETs hit, in 12.3 s; 11 keys, at most 3 MiB resident",
-            "\n",
+            "applied 9 operations, 50.00% of 4 GETs hit, in 12.3 s; ",
+            "11 keys, at most 3 MiB resident\n",
         );
         assert_eq!(text, expected);
         // A hit rate of nothing is not told.
