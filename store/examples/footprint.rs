@@ -1,6 +1,6 @@
 //! Fills each store with keys of six to eight digits and 128-byte values, in random order, and
-//! tells what it takes: resident memory over payload, and the longest batch of 10,000 PUTs, which
-//! shows whether growth pauses.
+//! tells what it takes: resident memory over payload, and the median and the longest batch of
+//! 10,000 PUTs. If growth pauses they are far apart, and also if other programs are busy.
 //!
 //!     cargo run --release -p store --example footprint [keys] [partitions]
 //!
@@ -11,7 +11,7 @@
 mod workload;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use store::{AnyStore, Store, StoreKind};
 use workload::{Fill, Reply, VALUE_BYTES};
@@ -38,30 +38,28 @@ fn measure(kind: StoreKind, keys: u64, partitions: u32) {
     let before = resident_bytes();
     let store = AnyStore::new(kind, partitions);
     let mut reply = Reply::default();
-    let mut longest = Duration::ZERO;
+    let mut times_ms = Vec::new();
     for batch in fill.batches(&store) {
         let start = Instant::now();
         batch.apply(&store, &mut reply);
-        longest = longest.max(start.elapsed());
+        times_ms.push(start.elapsed().as_secs_f64() * 1e3);
     }
     assert_eq!(store.len() as u64, keys, "each key was put once");
     let taken = resident_bytes() - before;
     let payload = (0..keys).map(|number| format!("{number:06}").len() + VALUE_BYTES).sum::<usize>();
+    times_ms.sort_by(f64::total_cmp);
     println!(
-        "{kind:<12} {:>6.1} bytes a key, {:.2} times the payload; longest batch {:.2} ms",
+        "{kind:<12} {:>6.1} bytes a key, {:.2} times the payload; batches {:.2} ms, longest {:.2} ms",
         taken as f64 / keys as f64,
         taken as f64 / payload as f64,
-        longest.as_secs_f64() * 1e3,
+        times_ms[times_ms.len() / 2],
+        times_ms[times_ms.len() - 1],
     );
 }
 
-/// What the process holds in memory. Linux only.
+/// What the process holds in memory.
 fn resident_bytes() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("the system is Linux");
-    let pages: usize = pages
-        .split_whitespace()
-        .nth(1)
-        .and_then(|field| field.parse().ok())
-        .expect("the second field is the resident pages");
-    pages * 4096
+    let pages = pages.split_whitespace().nth(1).expect("the second field is the resident pages");
+    pages.parse::<usize>().expect("pages are counted") * 4096
 }
