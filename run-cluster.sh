@@ -146,7 +146,7 @@ await_servers() {
         done
         hosts+=${hosts:+,}127.0.0.1:$(<"$file")
     done
-    until timeout --foreground 5 "$bin/kvs-client" -hosts "$hosts" ping >"$run/ping.log" 2>&1; do
+    until timeout --foreground --kill-after=1 5 "$bin/kvs-client" -hosts "$hosts" ping >"$run/ping.log" 2>&1; do
         still_starting "$deadline" "not every server answers: $(last_error "$run/ping.log")"
         pause
     done

@@ -194,6 +194,16 @@ client_killed() {
     expect_one_line "$err" 'kvs-client 2 was killed by SIGKILL'
 }
 
+server_paused() {
+    run_in_background 1 1 '' "$small -secs 3"
+    local server
+    server=$(child '-shard 1/1')
+    kill -STOP "$server"
+    sleep 1 # the launcher looks several times
+    kill -CONT "$server"
+    ends_with 0
+}
+
 bad_counts() {
     local count
     for count in 0 abc -1 1001 1.5 '' ' ' 99999999999999999999; do
@@ -309,6 +319,7 @@ check 'Ctrl-C stops everything' control_c
 check 'SIGTERM stops everything' terminated
 check 'a server that is killed is named' server_killed
 check 'a client that is killed is named' client_killed
+check 'a server that is paused is not taken for dead' server_paused
 check 'a port that is taken is named' port_taken
 check 'a flag that no binary knows is told' unknown_flag
 check 'bad counts are refused' bad_counts

@@ -23,7 +23,8 @@ start() {
 # reap: takes note of who has ended.
 reap() {
     local running index
-    running=" $(jobs -rp | tr '\n' ' ')"
+    # A process that somebody has stopped for a while has not ended: to wait for it would block.
+    running=" $({ jobs -rp && jobs -sp; } | tr '\n' ' ')"
     for index in "${!pids[@]}"; do
         if [[ -z ${statuses[index]} && $running != *" ${pids[index]} "* ]]; then
             statuses[index]=0
@@ -88,11 +89,11 @@ how_it_ended() {
     REPLY+="${why:+: $why}; see $(short_path "${logs[$1]}")"
 }
 
-# last_error LOG: the last line that speaks of an error, without colours.
+# last_error LOG: the last line in which a binary, a panic or the system tells of an error, without
+# colours.
 last_error() {
     sed $'s/\e\\[[0-9;]*m//g' "$1" 2>/dev/null |
-        grep -iE 'error|panicked|fatal|cannot|invalid|unexpected|taken' |
-        grep -vE '^stats |^total ' | tail -n 1 | cut -c 1-300 || true
+        grep -E '^kvs-[a-z]+: |panicked|error: | ERROR ' | tail -n 1 | cut -c 1-300 || true
 }
 
 # short_path PATH: relative to where the user is, if it lies below.
