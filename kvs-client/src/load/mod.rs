@@ -55,12 +55,14 @@ mod worker;
 mod workload;
 mod zipfian;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
+use interrupt::Interrupt;
 use run::Ending;
 
 /// Does what the command line says.
@@ -81,7 +83,10 @@ pub(crate) fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Ok(settings) => settings,
         Err(wrong) => return Ok(refuse(&wrong)),
     };
-    let ending = runtime(settings.threads)?.block_on(run::run(settings))?;
+    let ending = runtime(settings.threads)?.block_on(async {
+        let interrupt = Interrupt::on_signals().context("cannot wait for signals")?;
+        run::run(settings, interrupt).await
+    })?;
     Ok(match ending {
         Ending::Clean => ExitCode::SUCCESS,
         Ending::Faulty => ExitCode::FAILURE,
@@ -95,12 +100,17 @@ fn refuse(wrong: &str) -> ExitCode {
 }
 
 /// Log lines of the libraries go to standard error, warnings and above unless `RUST_LOG` says
-/// otherwise.
+/// otherwise. Those of tarpc are left out: it writes one for each request that fails, and the
+/// client library reports those itself.
 fn start_tracing() -> anyhow::Result<()> {
-    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,tarpc=off".to_owned());
     let filter = EnvFilter::try_new(&directives)
         .with_context(|| format!("RUST_LOG={directives} is no filter; try RUST_LOG=info"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 

@@ -221,11 +221,10 @@ fn tick_until(
     while ended.recv_timeout(next.saturating_duration_since(Instant::now()))
         == Err(RecvTimeoutError::Timeout)
     {
-        // A tick that was late, because the machine was busy or asleep, is not made up for.
-        next = (next + TICK).max(Instant::now());
         let sample = sampler.sample();
-        let (after, phase) = (board.totals(), board.phase());
-        let line = line(&phase, Instant::now(), before, after, sample.interval_s);
+        let (after, phase, now) = (board.totals(), board.phase(), Instant::now());
+        next = next_tick(phase.began, now);
+        let line = line(&phase, now, before, after, sample.interval_s);
         let stats = StatsLine {
             phase: phase.name,
             operations: after.operations - before.operations,
@@ -240,6 +239,13 @@ fn tick_until(
         before = after;
     }
     samples
+}
+
+/// The next full second of the phase that is not just ahead. A tick that was late, because the
+/// machine was busy or asleep, is not made up for.
+fn next_tick(began: Instant, now: Instant) -> Instant {
+    let elapsed = now.saturating_duration_since(began) + TICK / 2;
+    began + Duration::from_secs(elapsed.as_secs() + 1)
 }
 
 /// Where the lines go.
@@ -277,6 +283,11 @@ impl Display {
 
 /// Writes whole lines to standard output, at once.
 pub(crate) fn write_lines(lines: &str) -> io::Result<()> {
+    if cfg!(test) {
+        // What the macro prints is captured by the test harness, and what goes to the handle is not.
+        print!("{lines}");
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     stdout.write_all(lines.as_bytes())?;
     stdout.flush()
@@ -316,6 +327,16 @@ mod tests {
         assert_eq!(line_at(&board, 1, before), "preload 1 s  0 op/s  hit -  errors 0");
         board.worker(0).add(&counts(250, 0, 0), 0);
         assert_eq!(line_at(&board, 2, before), "preload 2 s  250 op/s  hit -  errors 0  3 s left");
+    }
+
+    #[test]
+    fn ticks_keep_to_the_seconds_of_the_phase() {
+        let began = Instant::now();
+        let after = |ms| next_tick(began, began + Duration::from_millis(ms)) - began;
+        assert_eq!([0, 1, 499].map(after), [TICK; 3]);
+        assert_eq!([500, 999, 1_001, 1_499].map(after), [2 * TICK; 4], "1 s is just ahead");
+        assert_eq!([1_500, 2_001].map(after), [3 * TICK; 2]);
+        assert_eq!(after(60_400), 61 * TICK, "late ticks are dropped");
     }
 
     #[test]

@@ -40,6 +40,9 @@ use super::zipfian::Sampler;
 /// How long an interrupted run waits for open replies before it counts them as unknown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long the servers have to take leave of the client.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
 /// Least operations per batch while keys are loaded or deleted: these phases are not what is
 /// measured, and a run of the unbatched baseline should not wait for them.
 const LIST_BATCH_MIN: usize = 1024;
@@ -80,13 +83,12 @@ struct Run {
     interrupt: Interrupt,
 }
 
-/// Does the run.
+/// Does the run, and prints and writes its result.
 ///
 /// # Errors
 ///
 /// When there is nothing to report: no connection, no room, keys that could not be loaded.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<Ending> {
-    let interrupt = Interrupt::on_signals().context("cannot wait for signals")?;
+pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Result<Ending> {
     check_result_folder(&settings)?;
     let client = Client::connect_with(settings.client.clone()).await?;
     check_memory(&settings, &client)?;
@@ -107,6 +109,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Ending> {
     let result = summary::result(&run.settings, &recorder, &observed);
     write_lines(&summary::render(&result, recorder.counts.swaps_given_up)).context(UNWRITABLE)?;
     write_result(&run.settings, &result)?;
+    run.close().await;
     Ok(ending(&result, &recorder.faults))
 }
 
@@ -243,7 +246,8 @@ impl Run {
         let control = Arc::new(control);
         let start = control.window_start().expect("a measured phase has a window");
         self.board.begin("warm-up", Some(start), None);
-        let wire_at_start = Cell::new(None);
+        // Taken again when the window starts, unless that is now.
+        let wire_at_start = Cell::new(self.client.wire_bytes());
         let wire_at_end = Cell::new(None);
         let watch = {
             let (board, client) = (Arc::clone(&self.board), self.client.clone());
@@ -252,7 +256,7 @@ impl Run {
             async move {
                 sleep_until(start.into()).await;
                 board.begin("measure", control.window_end(), goal);
-                wire_at_start.set(Some(client.wire_bytes()));
+                wire_at_start.set(client.wire_bytes());
                 let Some(end) = control.window_end() else { return pending::<()>().await };
                 sleep_until(end.into()).await;
                 board.begin("drain", None, None);
@@ -266,7 +270,10 @@ impl Run {
         }
         control.stop();
         let end = control.window_end().expect("a stopped phase has ended");
-        let before = wire_at_start.get()?;
+        if end < start {
+            return None;
+        }
+        let before = wire_at_start.get();
         let after = wire_at_end.get().unwrap_or_else(|| self.client.wire_bytes());
         let wire_bytes = (after.0 - before.0, after.1 - before.1);
         Some(Window { start, end, wire_bytes })
@@ -335,6 +342,13 @@ impl Run {
         }
     }
 
+    /// Tells the servers to forget the client. It is a courtesy: they would by themselves.
+    async fn close(self) {
+        drop(self.workers);
+        // An error is a server that is gone, and has forgotten everything.
+        let _ = tokio::time::timeout(CLOSE_MAX, self.client.close()).await;
+    }
+
     /// What all workers saw so far.
     fn merged(&self) -> Recorder {
         let read = |recorder: &Arc<Mutex<Recorder>>| {
@@ -353,19 +367,14 @@ impl Run {
         window: Option<Window>,
         samples: Vec<resources::Sample>,
     ) -> Observed {
-        let now = Instant::now();
+        let (now, system_now) = (Instant::now(), SystemTime::now());
         let window = window.unwrap_or(Window { start: now, end: now, wire_bytes: (0, 0) });
-        // The window may not have begun when the run was interrupted.
-        let end = window.end.max(window.start);
-        let wall = |at: Instant| {
-            let (system, now) = (SystemTime::now(), Instant::now());
-            unix_ms(system + at.saturating_duration_since(now) - now.saturating_duration_since(at))
-        };
+        let wall = |at: Instant| unix_ms(system_now - now.saturating_duration_since(at));
         let servers = self.client.servers();
         Observed {
-            window_s: (end - window.start).as_secs_f64(),
+            window_s: (window.end - window.start).as_secs_f64(),
             window_start_unix_ms: wall(window.start),
-            window_end_unix_ms: wall(end),
+            window_end_unix_ms: wall(window.end),
             wire_bytes: window.wire_bytes,
             preload,
             servers: servers.into_iter().map(|server| (server.endpoint, server.place)).collect(),
@@ -386,6 +395,9 @@ fn ending(result: &RunResult, faults: &Faults) -> Ending {
         Ending::Faulty
     } else if result.interrupted {
         Ending::Interrupted
+    } else if result.operations == 0 {
+        eprintln!("kvs-client: no operation completed in the window; measure longer with -secs");
+        Ending::Faulty
     } else {
         Ending::Clean
     }
@@ -463,3 +475,6 @@ fn check_memory(settings: &Settings, client: &Client) -> anyhow::Result<()> {
     memory::check(demand, &servers, &own, resources::memory_free_bytes())
         .map_err(anyhow::Error::msg)
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,7 +211,8 @@ pub(crate) fn render(result: &RunResult, swaps_given_up: u64) -> String {
         Build::Debug => "This is a debug build: build with --release before you quote a figure.\n",
         Build::Release => "",
     };
-    format!("{warning}{}\n\n{}\n", table.trim_fmt(), latency_table(&result.latency_us))
+    let latencies = latency_table(&result.latency_us);
+    format!("{warning}{}\n\n{latencies}\n", flush_left(&mut table))
 }
 
 fn hit_text(result: &RunResult) -> String {
@@ -242,6 +243,14 @@ fn latency_table(latencies: &Latencies) -> String {
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+    flush_left(&mut table)
+}
+
+/// The table without the space that tables with borders need on the left.
+fn flush_left(table: &mut Table) -> String {
+    for column in table.column_iter_mut().take(1) {
+        column.set_padding((0, 1));
     }
     table.trim_fmt()
 }
