@@ -129,10 +129,9 @@ fn numbers(
         let event = &events[index as usize];
         let number = match (event.kind, event.written, event.read) {
             (Kind::Increment, Value::Number(number), _) if !event.is_unknown() => {
-                if let Some(other) = writers.insert(number, index) {
-                    if rules.one_successor {
-                        return Err(Contradiction::new(Rule::LostUpdate, [index, other]));
-                    }
+                let other = writers.insert(number, index).filter(|_| rules.one_successor);
+                if let Some(other) = other {
+                    return Err(Contradiction::new(Rule::LostUpdate, [index, other]));
                 }
                 number
             }

@@ -201,7 +201,7 @@ pub enum Rule {
     Circle,
     /// Read-modify-writes follow each other against time.
     Chain,
-    /// Two values must each have been replaced before the other.
+    /// Two values each had to come before the other.
     Crossing,
     /// A worker's operations took effect against the order of their stamps.
     ProgramOrder,
@@ -226,7 +226,7 @@ impl Rule {
             }
             Self::Circle => "read-modify-writes follow each other in a circle",
             Self::Chain => "a read-modify-write ended before what it builds on",
-            Self::Crossing => "two values must each have been replaced before the other",
+            Self::Crossing => "two values each had to come before the other",
             Self::ProgramOrder => "a worker's operations took effect against their order",
             Self::SameStamp => "two operations of one worker have the same stamp",
             Self::SameId => "two operations wrote the same id",

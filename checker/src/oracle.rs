@@ -101,18 +101,19 @@ fn apply(cell: Cell, event: &Event) -> Option<Cell> {
     }
 }
 
-/// Whether some order explains the events.
+/// Whether some order explains the events, which are of keys 0 and 1.
 pub(crate) fn is_linearizable(events: &[Event]) -> bool {
     let events: Vec<Event> = events.iter().copied().filter(|event| !event.is_idle()).collect();
     for (index, a) in events.iter().enumerate().filter(|(_, a)| a.is_ordered()) {
-        if events[..index].iter().any(|b| (a.worker, a.stamp) == (b.worker, b.stamp)) {
+        let is_twin = |b: &Event| (a.key, a.worker, a.stamp) == (b.key, b.worker, b.stamp);
+        if events[..index].iter().any(is_twin) {
             return false;
         }
     }
-    extend(&events, &mut vec![false; events.len()], Cell::Gone(None))
+    extend(&events, &mut vec![false; events.len()], [Cell::Gone(None); 2])
 }
 
-fn extend(events: &[Event], done: &mut [bool], cell: Cell) -> bool {
+fn extend(events: &[Event], done: &mut [bool], cells: [Cell; 2]) -> bool {
     let left =
         |done: &[bool], index: usize| !done[index] && events[index].outcome != Outcome::Unknown;
     if (0..events.len()).all(|index| !left(done, index)) {
@@ -122,7 +123,9 @@ fn extend(events: &[Event], done: &mut [bool], cell: Cell) -> bool {
         let event = events[next];
         let precedes = |index: usize| {
             let other = events[index];
-            let in_program = other.worker == event.worker && event.is_ordered() && index != next;
+            let in_program = (other.key, other.worker) == (event.key, event.worker)
+                && event.is_ordered()
+                && index != next;
             (left(done, index) && other.res < event.inv)
                 || (in_program && left(done, index) && other.stamp <= event.stamp)
                 || (in_program && done[index] && other.stamp >= event.stamp)
@@ -130,9 +133,12 @@ fn extend(events: &[Event], done: &mut [bool], cell: Cell) -> bool {
         if done[next] || (0..events.len()).any(precedes) {
             continue;
         }
-        if let Some(after) = apply(cell, &event) {
+        let key = event.key as usize;
+        if let Some(after) = apply(cells[key], &event) {
             done[next] = true;
-            if extend(events, done, after) {
+            let mut both = cells;
+            both[key] = after;
+            if extend(events, done, both) {
                 return true;
             }
             done[next] = false;
@@ -350,6 +356,30 @@ fn counters_agree_with_brute_force() {
 #[test]
 fn mixtures_agree_with_brute_force() {
     compare_many(Mixture::Anything, 4 << 32);
+}
+
+#[test]
+fn two_keys_are_linearizable_when_each_of_them_is() {
+    let (mut both_legal, count) = (0, 3000);
+    for round in 0..count {
+        let mut random = Random(5 << 32 ^ round);
+        let mixtures = [Mixture::Register, Mixture::Deletes, Mixture::Counter, Mixture::Anything];
+        let mut all: Vec<Event> = Vec::new();
+        let mut each_is_legal = true;
+        for key in 0..2 {
+            let mixture = mixtures[random.below(4) as usize];
+            let length = 2 + random.below(3) as usize;
+            let mut events = legal(&mut random, mixture, length);
+            if random.one_in(2) {
+                spoil(&mut random, &mut events);
+            }
+            each_is_legal &= !matches!(decide_alone(&events, &HOW), Decision::Violation(_));
+            all.extend(events.into_iter().map(|event| Event { key, ..event }));
+        }
+        assert_eq!(is_linearizable(&all), each_is_legal, "{all:#?}");
+        both_legal += u64::from(each_is_legal);
+    }
+    assert!((count / 4..count * 9 / 10).contains(&both_legal), "both kinds occur: {both_legal}");
 }
 
 #[test]

@@ -308,7 +308,7 @@ fn the_replay_compares_outcomes() {
 #[test]
 fn the_replay_keeps_real_time() {
     kills_replay(&[put(2, 2, 3), put(1, 0, 1)], &[put(2, 0, 3), put(1, 0, 1)], |rules| {
-        rules.replay_times = false
+        rules.replay_times = false;
     });
 }
 
