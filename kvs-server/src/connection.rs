@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use proto::codec::{CONNECTION_ERROR_ID, FrameError, Request, Response, ServerCodec, SpareBuffer};
+use proto::codec::{CONNECTION_ERROR_ID, FrameError, Request, Response, ServerCodec};
 use tarpc::ChannelError;
 use tarpc::ServerError;
 use tarpc::server::{BaseChannel, TrackedRequest};
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{Scratch, Service};
+use crate::service::Service;
+use crate::statistics::Statistics;
 
 /// First size of a connection's read buffer. Larger frames grow it as their bytes arrive.
 const READ_BUFFER_BYTES: usize = 16 << 10;
@@ -36,19 +37,32 @@ pub async fn serve<T>(stream: T, peer: String, service: Arc<Service>, stop: Canc
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    service.statistics().connection_opened();
+    let _counted = Counted::begin(service.statistics());
     match Connection::new(stream, &service).run(&stop).await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(error) => tracing::warn!(%peer, %error, "connection ended"),
     }
-    service.statistics().connection_closed();
+}
+
+/// Counts a connection while it is served, however that ends: its task may also be dropped.
+struct Counted<'a>(&'a Statistics);
+
+impl<'a> Counted<'a> {
+    fn begin(statistics: &'a Statistics) -> Self {
+        statistics.connection_opened();
+        Self(statistics)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
 }
 
 struct Connection<'a, T> {
     channel: Pin<Box<Channel<T>>>,
     service: &'a Service,
-    spare: SpareBuffer,
-    scratch: Scratch,
     /// Operations applied since the other connections had their turn.
     turn_operations: usize,
 }
@@ -58,12 +72,11 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     fn new(stream: T, service: &'a Service) -> Self {
-        let spare = SpareBuffer::default();
-        let codec = ServerCodec::new(spare.clone());
+        let codec = ServerCodec::new(service.buffers().clone());
         let mut framed = Framed::with_capacity(stream, codec, READ_BUFFER_BYTES);
         framed.set_backpressure_boundary(WRITE_BUFFER_BYTES);
         let channel = Box::pin(BaseChannel::with_defaults(framed));
-        Self { channel, service, spare, scratch: Scratch::default(), turn_operations: 0 }
+        Self { channel, service, turn_operations: 0 }
     }
 
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), ChannelError<FrameError>> {
@@ -103,9 +116,8 @@ where
         // Between taking the request and holding its reply there is no `.await`.
         let response = match tracked.request.message {
             Request::Batch(body) => {
-                let buffer = self.spare.take();
-                let reply = self.service.batch(&body, &mut self.scratch, buffer);
-                self.turn_operations += self.scratch.operations();
+                let (reply, operations) = self.service.batch(&body);
+                self.turn_operations += operations;
                 Response::Batch(reply)
             }
             Request::Control(control) => Response::Control(self.service.control(control)),

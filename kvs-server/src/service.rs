@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use proto::batch::{self, BatchError, BatchHeader, Group, Placement};
+use proto::codec::BufferPool;
 use proto::control::{ControlRequest, ControlResponse, Hello};
 use proto::limits::DETAIL_BYTES_MAX;
 use proto::operation::{OperationEntry, OperationKind, Operations, Outcome, OutcomeSink};
@@ -50,6 +51,8 @@ pub struct Service {
     digest_seed: u64,
     sessions: Sessions,
     barriers: Mutex<Vec<Barrier>>,
+    scratches: Mutex<Vec<Scratch>>,
+    buffers: BufferPool,
     statistics: Arc<Statistics>,
     environment: Arc<dyn Environment>,
 }
@@ -61,9 +64,10 @@ struct Barrier {
     arrived: HashSet<u32>,
 }
 
-/// Memory that one connection's batches use one after the other.
+/// Memory that a batch needs while it is applied. The service keeps as many as batches were ever
+/// applied at the same time, and hands out the one that was used last.
 #[derive(Debug, Default)]
-pub struct Scratch {
+struct Scratch {
     groups: Vec<Group>,
     entries: Vec<OperationEntry>,
     reply: ReplyBuilder,
@@ -96,6 +100,8 @@ impl Service {
             digest_seed: environment.random_u64(),
             sessions: Sessions::new(boot_id, &*environment),
             barriers: Mutex::default(),
+            scratches: Mutex::default(),
+            buffers: BufferPool::default(),
             statistics,
             environment,
         }
@@ -126,10 +132,23 @@ impl Service {
         &self.statistics
     }
 
-    /// Applies a batch and returns its reply, built in `buffer`'s memory.
-    pub fn batch(&self, body: &Bytes, scratch: &mut Scratch, buffer: BytesMut) -> BytesMut {
-        let Scratch { groups, entries, .. } = scratch;
-        let header = match batch::decode(body, self, groups, entries) {
+    /// The buffers that replies are built in, to be given back when they were sent.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.buffers
+    }
+
+    /// Applies a batch; returns its reply, and how many operations it had.
+    pub fn batch(&self, body: &Bytes) -> (BytesMut, usize) {
+        let scratch = self.scratches.lock().expect("no holder of the scratches panicked").pop();
+        let mut scratch = scratch.unwrap_or_default();
+        let reply = self.answer(body, &mut scratch, self.buffers.take());
+        let operations = scratch.entries.len();
+        self.scratches.lock().expect("no holder of the scratches panicked").push(scratch);
+        (reply, operations)
+    }
+
+    fn answer(&self, body: &Bytes, scratch: &mut Scratch, buffer: BytesMut) -> BytesMut {
+        let header = match self.decode(body, scratch) {
             Ok(header) => header,
             Err(error) => return self.refuse_malformed(body, &error),
         };
@@ -146,6 +165,22 @@ impl Service {
             }
             Err(refusal) => self.refuse(header.sequence, refusal, explain(refusal)),
         }
+    }
+
+    /// Decodes a batch and checks it as a whole.
+    fn decode(&self, body: &Bytes, scratch: &mut Scratch) -> Result<BatchHeader, BatchError> {
+        let Scratch { groups, entries, .. } = scratch;
+        let header = batch::decode(body, self, groups, entries)?;
+        // Own keys vouch for their group's partition; foreign keys belong to none.
+        let greatest = groups.last().expect("a batch has a group").partition;
+        if greatest >= self.partitions() {
+            return Err(BatchError::OutOfBounds {
+                what: "a group's partition",
+                got: greatest.into(),
+                bounds: "one of the server's",
+            });
+        }
+        Ok(header)
     }
 
     fn take_turn(
@@ -382,11 +417,6 @@ impl Placement for Service {
 }
 
 impl Scratch {
-    /// How many operations the last batch had.
-    pub fn operations(&self) -> usize {
-        self.entries.len()
-    }
-
     fn mutations(&self) -> usize {
         self.entries.iter().filter(|entry| entry.kind.is_mutation()).count()
     }

@@ -17,8 +17,8 @@
 //! faster than its bytes arrive.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -352,18 +352,35 @@ impl Decoder for ClientCodec {
 
 /// Buffers that replies are built in, used again once their bytes are on the socket.
 ///
-/// One stands on the connection's side while the other is being sent.
+/// The last one given back is the next one taken: it is the one that the caches still hold. All
+/// connections of a server share one pool, so idle connections hold nothing.
 #[derive(Clone, Debug, Default)]
-pub struct SpareBuffer(Arc<std::sync::Mutex<BytesMut>>);
+pub struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
 
-impl SpareBuffer {
-    /// Takes the buffer, or an empty one.
+/// Most buffers that a pool keeps, and the largest that it keeps, in bytes: 64 MiB in all.
+const POOL_BUFFERS_MAX: usize = 32;
+const POOL_BUFFER_BYTES_MAX: usize = 2 << 20;
+
+impl BufferPool {
+    /// Takes a buffer, or an empty one.
     pub fn take(&self) -> BytesMut {
-        std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"))
+        self.lock().pop().unwrap_or_default()
     }
 
-    fn give_back(&self, buffer: BytesMut) {
-        *self.0.lock().expect("no holder of this lock panics") = buffer;
+    fn give_back(&self, mut buffer: BytesMut) {
+        buffer.clear();
+        // The front of a buffer that was sent is behind it; this takes it back where possible.
+        if !buffer.try_reclaim(1) || buffer.capacity() > POOL_BUFFER_BYTES_MAX {
+            return;
+        }
+        let mut buffers = self.lock();
+        if buffers.len() < POOL_BUFFERS_MAX {
+            buffers.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.0.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -371,15 +388,15 @@ impl SpareBuffer {
 #[derive(Debug)]
 pub struct ServerCodec {
     reader: FrameReader,
-    spare: SpareBuffer,
+    pool: BufferPool,
     context: tarpc::context::Context,
 }
 
 impl ServerCodec {
-    /// A codec for one connection. Sent buffers go to `spare`.
-    pub fn new(spare: SpareBuffer) -> Self {
+    /// A codec for one connection. Sent buffers go to `pool`.
+    pub fn new(pool: BufferPool) -> Self {
         const KINDS: &[u8] = &[kind::BATCH_REQUEST, kind::CONTROL_REQUEST, kind::CANCEL];
-        Self { reader: FrameReader::new(KINDS), spare, context: tarpc::context::current() }
+        Self { reader: FrameReader::new(KINDS), pool, context: tarpc::context::current() }
     }
 }
 
@@ -436,10 +453,10 @@ impl Encoder<tarpc::Response<Response>> for ServerCodec {
                 );
                 if out.is_empty() {
                     // The reply becomes the socket's buffer: no copy.
-                    self.spare.give_back(std::mem::replace(out, frame));
+                    self.pool.give_back(std::mem::replace(out, frame));
                 } else {
                     out.extend_from_slice(&frame);
-                    self.spare.give_back(frame);
+                    self.pool.give_back(frame);
                 }
                 Ok(())
             }

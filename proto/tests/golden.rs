@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proto::batch::{self, BatchHeader, Group, GroupEncoder, Placement, SessionId};
-use proto::codec::{ClientCodec, FRAME_HEADER_BYTES, Request, Response, ServerCodec, SpareBuffer};
+use proto::codec::{BufferPool, ClientCodec, FRAME_HEADER_BYTES, Request, Response, ServerCodec};
 use proto::control::{ControlRequest, ControlResponse, Hello, SessionOptions, Statistics};
 use proto::operation::{Action, Operation, Operations, Outcome};
 use proto::reply::{self, Refusal, Reply, ReplyBuilder, ReplyHeader, ReplyShape};
@@ -264,7 +264,7 @@ fn assert_request(message: &Request, golden: &[u8]) {
     let mut client = ClientCodec::new(Arc::default());
     client.encode(ClientMessage::Request(request), &mut bytes).unwrap();
     assert_eq!(&bytes[..], golden, "{message:?}");
-    match ServerCodec::new(SpareBuffer::default()).decode(&mut bytes).unwrap() {
+    match ServerCodec::new(BufferPool::default()).decode(&mut bytes).unwrap() {
         Some(ClientMessage::Request(read)) => {
             assert_eq!((read.id, &read.message), (REQUEST_ID, message));
         }
@@ -281,7 +281,7 @@ fn assert_response(
 ) -> Result<Response, ServerError> {
     let mut bytes = BytesMut::new();
     let response = tarpc::Response { request_id: REQUEST_ID, message };
-    ServerCodec::new(SpareBuffer::default()).encode(response, &mut bytes).unwrap();
+    ServerCodec::new(BufferPool::default()).encode(response, &mut bytes).unwrap();
     assert_eq!(&bytes[..], golden);
     let read = ClientCodec::new(Arc::default()).decode(&mut bytes).unwrap().unwrap();
     assert_eq!(read.request_id, REQUEST_ID);
@@ -320,7 +320,7 @@ fn a_cancellation_is_written_and_read() {
     let mut bytes = BytesMut::new();
     ClientCodec::new(Arc::default()).encode(cancel, &mut bytes).unwrap();
     assert_eq!(&bytes[..], CANCEL_FRAME);
-    let read = ServerCodec::new(SpareBuffer::default()).decode(&mut bytes).unwrap();
+    let read = ServerCodec::new(BufferPool::default()).decode(&mut bytes).unwrap();
     assert!(
         matches!(read, Some(ClientMessage::Cancel { request_id, .. }) if request_id == REQUEST_ID)
     );

@@ -14,7 +14,7 @@ fn client() -> ClientCodec {
 }
 
 fn server() -> ServerCodec {
-    ServerCodec::new(SpareBuffer::default())
+    ServerCodec::new(BufferPool::default())
 }
 
 /// What a client sends, comparable.
@@ -486,7 +486,7 @@ fn a_body_shares_the_memory_that_it_arrived_in() {
 fn a_reply_becomes_the_buffer_that_is_sent_and_the_old_one_is_spare() {
     let header = ReplyHeader { boot_id: 1, sequence: 2, epoch: 3 };
     let reply = || reply::refuse(&header, Refusal::Throttled, "try again later");
-    let spare = SpareBuffer::default();
+    let spare = BufferPool::default();
     let mut codec = ServerCodec::new(spare.clone());
     let answer = |frame| tarpc::Response { request_id: 9, message: Ok(Response::Batch(frame)) };
 
