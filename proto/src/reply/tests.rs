@@ -229,6 +229,7 @@ fn values_shorter_than_a_reference_are_sent_in_full() {
         outcomes[39_999].1 = Outcome::Value(value);
         let (once, in_full) = (build_fresh(&outcomes, true), build_fresh(&outcomes, false));
         assert_eq!(once.len() < in_full.len(), repeats);
+        assert_eq!(once == in_full, !repeats);
         assert_eq!(Reply::decode(once).unwrap().outcome(39_999), Outcome::Value(value));
     }
 }
