@@ -83,7 +83,7 @@ mod writer;
 
 pub(crate) use encoding::{Decoder, Encoder, Record};
 pub use reader::{Clock, Header, HistoryFile, Unreadable};
-pub use writer::{BatchRecorder, HistoryWriter, WriteError, Written as HistoryTotals};
+pub use writer::{BatchRecorder, HistoryTotals, HistoryWriter, WriteError};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;

@@ -34,7 +34,7 @@ pub struct WriteError {
 
 /// What a finished history holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct HistoryTotals {
     /// Operations recorded.
     pub operations: u64,
     /// Size of the file, in bytes.
@@ -57,7 +57,7 @@ pub struct HistoryWriter {
     failed: Arc<AtomicBool>,
     /// Held by each recorder too, so that its count tells whether one is left.
     recorders: Arc<()>,
-    thread: JoinHandle<io::Result<Written>>,
+    thread: JoinHandle<io::Result<HistoryTotals>>,
 }
 
 impl HistoryWriter {
@@ -120,7 +120,7 @@ impl HistoryWriter {
     /// # Panics
     ///
     /// When a recorder still exists: its last operations would be missing.
-    pub fn finish(self, clock: Clock) -> Result<Written, WriteError> {
+    pub fn finish(self, clock: Clock) -> Result<HistoryTotals, WriteError> {
         assert_eq!(
             Arc::strong_count(&self.recorders),
             1,
@@ -196,8 +196,12 @@ impl Drop for BatchRecorder {
     }
 }
 
-fn write_blocks(file: &mut File, queue: &Receiver<Message>, header: u64) -> io::Result<Written> {
-    let mut written = Written { operations: 0, bytes: header };
+fn write_blocks(
+    file: &mut File,
+    queue: &Receiver<Message>,
+    header: u64,
+) -> io::Result<HistoryTotals> {
+    let mut written = HistoryTotals { operations: 0, bytes: header };
     let mut block = Vec::new();
     while let Ok(message) = queue.recv() {
         block.clear();
