@@ -22,11 +22,11 @@ start() {
 
 # reap: takes note of who has ended.
 reap() {
-    local running index
-    # A process that somebody has stopped for a while has not ended: to wait for it would block.
-    running=" $({ jobs -rp && jobs -sp; } | tr '\n' ' ')"
+    local index
     for index in "${!pids[@]}"; do
-        if [[ -z ${statuses[index]} && $running != *" ${pids[index]} "* ]]; then
+        # bash takes a child's status as soon as it ends, and then its number is gone. To wait for a
+        # child that is there, even for one that is only paused, would block.
+        if [[ -z ${statuses[index]} ]] && ! kill -0 "${pids[index]}" 2>/dev/null; then
             statuses[index]=0
             wait "${pids[index]}" 2>/dev/null || statuses[index]=$?
         fi
