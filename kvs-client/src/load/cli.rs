@@ -74,7 +74,8 @@ pub(crate) struct LoadFlags {
     #[arg(long, value_enum, value_name = "NAME")]
     distribution: Option<Distribution>,
     /// Skew of zipfian and latest: 0 is uniform, 0.99 is YCSB's
-    #[arg(long, default_value_t = 0.99, value_name = "X", allow_negative_numbers = true, value_parser = theta)]
+    #[arg(long, default_value_t = 0.99, value_name = "X", allow_negative_numbers = true,
+        value_parser = theta)]
     theta: f64,
     /// Keys that are loaded before the run
     #[arg(long, default_value_t = 1_000_000, value_name = "N",

@@ -28,7 +28,8 @@
 //! # Layout
 //!
 //! - [`cli`]: flags and commands; [`shell`]: commands for one operation
-//! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys and operations
+//! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys, which
+//!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown

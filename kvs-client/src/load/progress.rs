@@ -284,7 +284,7 @@ impl Display {
 /// Writes whole lines to standard output, at once.
 pub(crate) fn write_lines(lines: &str) -> io::Result<()> {
     if cfg!(test) {
-        // What the macro prints is captured by the test harness, and what goes to the handle is not.
+        // The test harness captures what the macro prints, and not what goes to the handle.
         print!("{lines}");
         return Ok(());
     }
