@@ -1,0 +1,261 @@
+//! Batches that are well-formed, but not this session's, lane's or number's turn.
+
+use kvs_server::session::{LANES_MAX, LEASE, SESSIONS_MAX};
+use proto::batch::{BatchHeader, SessionId};
+use proto::control::{ControlRequest, ControlResponse, SessionOptions};
+use proto::limits::BATCH_OPERATIONS_MAX;
+use proto::operation::{Action, Outcome};
+use proto::reply::Refusal;
+
+use crate::client::{Client, get, increment, put};
+use crate::harness::{
+    BATCH_REQUEST, BYSTANDER_KEYS, Bystander, Frame, Peer, Server, control_frame, frame,
+};
+
+/// A client whose lane has applied numbers 1 and 2, and holds the reply to the first.
+async fn client_at_three(server: &Server) -> Client {
+    let mut client = server.client().await;
+    client.put(b"k", b"first").await;
+    client.lane.header.lowest_open = 2;
+    client.put(b"k", b"second").await;
+    client
+}
+
+#[tokio::test]
+async fn batches_out_of_place_are_refused_by_reason_and_the_lane_goes_on() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut client = client_at_three(&server).await;
+    let header = client.lane.header;
+    let session = header.session;
+    let elsewhere = SessionId { boot_id: session.boot_id ^ 1, ..session };
+    let unknown = SessionId { number: session.number ^ 1, ..session };
+    let cases = [
+        (BatchHeader { epoch: 2, ..header }, Refusal::StaleEpoch, "epoch 1, the batch 2", 3),
+        (BatchHeader { session: elsewhere, ..header }, Refusal::WrongBoot, "earlier life", 3),
+        (BatchHeader { session: unknown, ..header }, Refusal::SessionExpired, "not known", 3),
+        (BatchHeader { sequence: 4, ..header }, Refusal::OutOfTurn, "has not arrived", 3),
+        (BatchHeader { sequence: u64::MAX, ..header }, Refusal::OutOfTurn, "has not arrived", 3),
+        (BatchHeader { lane: 9, ..header }, Refusal::OutOfTurn, "has not arrived", 1),
+        (BatchHeader { sequence: 2, ..header }, Refusal::DifferentBytes, "other bytes", 2),
+        (
+            BatchHeader { sequence: 1, lowest_open: 1, ..header },
+            Refusal::RecordGone,
+            "the client said that it holds the reply",
+            1,
+        ),
+    ];
+    for (wrong, reason, words, sequence) in cases {
+        let body = client.lane.body_with(&wrong, &[put(b"k", b"wrong"), put(b"new", b"wrong")]);
+        assert_eq!(client.is_refused(&body, reason, words).await, sequence, "{words}");
+        assert_eq!(server.service.keys(), BYSTANDER_KEYS + 1, "{words}");
+        others.goes_on().await;
+    }
+    assert_eq!(client.get(b"k").await.as_deref(), Some(&b"second"[..]));
+    others.finish().await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_again_takes_effect_once() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut client = server.client().await;
+    let body = client.lane.body(&[increment(b"n")]);
+    let first = client.apply_body(&body).await;
+    assert_eq!((first.outcome(0), first.is_recorded()), (Outcome::Counter(1), false));
+    // Also over another connection, as after a loss of the first.
+    let mut elsewhere = server.connect().await;
+    for peer in [&mut client.peer, &mut elsewhere] {
+        let again = peer.batch(&body).await;
+        assert_eq!((again.outcome(0), again.is_recorded()), (Outcome::Counter(1), true));
+    }
+    assert_eq!(client.get(b"n").await.as_deref(), Some(&b"1"[..]));
+    others.goes_on().await;
+    others.finish().await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_expired_session_is_refused_and_those_in_use_are_not() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut client = server.client().await;
+    client.put(b"k", b"v").await;
+    // Twice a part of a lease: too long for the client, which the bystander is not.
+    for _ in 0..2 {
+        server.environment.advance(LEASE * 2 / 3);
+        others.goes_on().await;
+    }
+    for _ in 0..2 {
+        let body = client.lane.body(&[put(b"k", b"wrong")]);
+        client.is_refused(&body, Refusal::SessionExpired, "its lease has ended").await;
+    }
+    let close = ControlRequest::CloseLane { session: client.lane.header.session, lane: 1 };
+    let refused = client.peer.ask(close).await;
+    assert!(matches!(&refused, ControlResponse::Refused(why) if why.contains("lease")));
+    // The connection may open a new session.
+    let mut client = Client::begin(client.peer).await;
+    assert_eq!(client.get(b"k").await.as_deref(), Some(&b"v"[..]));
+    others.finish().await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_once_per_lease_lives() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        client.one(b"n", Action::Increment { by: 1 }).await;
+        server.environment.advance(LEASE);
+    }
+    assert_eq!(client.one(b"n", Action::Increment { by: 1 }).await, Outcome::Counter(4));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn closed_lanes_and_sessions_take_nothing_more() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut client = server.client().await;
+    client.put(b"k", b"v").await;
+    let BatchHeader { session, lane, .. } = client.lane.header;
+    // A second close, and that of a lane that never was, change nothing.
+    for lane in [lane, lane, 77] {
+        let closed = client.peer.ask(ControlRequest::CloseLane { session, lane }).await;
+        assert_eq!(closed, ControlResponse::Closed);
+    }
+    for (lane, sequence) in [(lane, 2), (lane, 1), (77, 1)] {
+        let header = BatchHeader { lane, sequence, ..client.lane.header };
+        let body = client.lane.body_with(&header, &[put(b"k", b"wrong")]);
+        client.is_refused(&body, Refusal::LaneClosed, "the lane was closed").await;
+    }
+    others.goes_on().await;
+    client.lane.header = BatchHeader { lane: 2, sequence: 1, ..client.lane.header };
+    assert_eq!(client.get(b"k").await.as_deref(), Some(&b"v"[..]), "another lane goes on");
+
+    let elsewhere = SessionId { boot_id: session.boot_id ^ 1, ..session };
+    let closed = client.peer.ask(ControlRequest::CloseSession { session: elsewhere }).await;
+    assert_eq!(closed, ControlResponse::Closed);
+    client.get(b"k").await;
+    for _ in 0..2 {
+        let closed = client.peer.ask(ControlRequest::CloseSession { session }).await;
+        assert_eq!(closed, ControlResponse::Closed);
+        let body = client.lane.body(&[put(b"k", b"wrong")]);
+        client.is_refused(&body, Refusal::SessionExpired, "not known").await;
+    }
+    others.goes_on().await;
+    let mut other = others.finish().await;
+    assert_eq!(other.get(b"k").await.as_deref(), Some(&b"v"[..]));
+    server.finish().await;
+}
+
+/// Sends many frames at once, and returns the answers in turn.
+async fn pipelined(peer: &mut Peer, frames: impl Iterator<Item = Vec<u8>>) -> Vec<Frame> {
+    let mut answers = Vec::new();
+    let frames: Vec<Vec<u8>> = frames.collect();
+    for some in frames.chunks(256) {
+        peer.send(&some.concat()).await;
+        for _ in some {
+            answers.push(peer.receive().await.expect("the connection is open"));
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_lanes_and_no_more() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut client = server.client().await;
+    client.put(b"k", b"v").await;
+    let session = client.lane.header.session;
+    let close = |lane: u32| control_frame(lane.into(), ControlRequest::CloseLane { session, lane });
+    let answers = pipelined(&mut client.peer, (2..=LANES_MAX as u32 + 1).map(close)).await;
+    let mut responses = answers.into_iter().map(Frame::control_response);
+    assert!(responses.by_ref().take(LANES_MAX - 1).all(|it| it == ControlResponse::Closed));
+    let refused = responses.next().unwrap();
+    assert!(matches!(&refused, ControlResponse::Refused(why) if why.contains("lanes")));
+    let header = BatchHeader { lane: u32::MAX, sequence: 1, ..client.lane.header };
+    let body = client.lane.body_with(&header, &[put(b"k", b"wrong")]);
+    client.is_refused(&body, Refusal::Throttled, "a bound on sessions, lanes").await;
+    others.goes_on().await;
+    assert_eq!(client.get(b"k").await.as_deref(), Some(&b"v"[..]), "the old lane goes on");
+    others.finish().await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_has_so_many_sessions_and_no_more() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut greedy = server.connect().await;
+    let open_session = Some(SessionOptions { send_repeats_once: true });
+    let hello = |id| control_frame(id, ControlRequest::Hello { open_session });
+    let answers = pipelined(&mut greedy, (1..=SESSIONS_MAX as u64).map(hello)).await;
+    let refused = |frame: &Frame| {
+        let response = Frame { bytes: frame.bytes.clone(), ..*frame }.control_response();
+        matches!(response, ControlResponse::Refused(why) if why.contains("a bound on sessions"))
+    };
+    // One is the bystander's.
+    let (last, opened) = answers.split_last().unwrap();
+    assert!(refused(last) && !opened.iter().any(refused));
+    others.goes_on().await;
+    // They make room when their lease has ended.
+    for _ in 0..2 {
+        server.environment.advance(LEASE * 2 / 3);
+        others.goes_on().await;
+    }
+    let mut client = Client::begin(greedy).await;
+    client.put(b"k", b"v").await;
+    assert_eq!(server.service.sessions(), 2);
+    others.finish().await;
+    server.finish().await;
+}
+
+/// A client that never says that it holds replies fills its session's records, and is then refused
+/// before anything is executed, until it says so.
+#[tokio::test]
+async fn completion_records_are_bounded() {
+    let server = Server::start().await;
+    let mut others = Bystander::start(&server).await;
+    let mut hoarder = server.client().await;
+    let many = vec![increment(b"n"); BATCH_OPERATIONS_MAX];
+    let records_max = (64 << 20) / (9 * BATCH_OPERATIONS_MAX);
+    let mut body = hoarder.lane.body(&many);
+    for sequence in 1..=records_max as u64 {
+        body[24..32].copy_from_slice(&sequence.to_le_bytes());
+        hoarder.apply_body(&body).await;
+    }
+    let body = hoarder.lane.body(&many);
+    hoarder.is_refused(&body, Refusal::Throttled, "completion records").await;
+    others.goes_on().await;
+    hoarder.forget_replies();
+    let applied = records_max * BATCH_OPERATIONS_MAX;
+    assert_eq!(hoarder.get(b"n").await, Some(applied.to_string().into_bytes()));
+    hoarder.apply(&many).await;
+    others.finish().await;
+    server.finish().await;
+}
+
+/// Two connections may send one lane's batches; the lane still takes each number once.
+#[tokio::test]
+async fn one_lane_over_two_connections_takes_each_number_once() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let mut twin = server.connect().await;
+    for sequence in 1..=50_u64 {
+        let body = client.lane.body(&[increment(b"n"), get(b"n")]);
+        let bytes = frame(BATCH_REQUEST, sequence, &body);
+        tokio::join!(client.peer.send(&bytes), twin.send(&bytes));
+        let replies = [client.peer.receive().await, twin.receive().await]
+            .map(|answer| answer.expect("the connection is open").batch_reply());
+        let recorded = replies.iter().filter(|reply| reply.is_recorded()).count();
+        assert_eq!(recorded, 1);
+        for reply in &replies {
+            assert_eq!(reply.outcome(0), Outcome::Counter(sequence as i64));
+        }
+        client.lane.header.sequence += 1;
+    }
+    server.finish().await;
+}
