@@ -218,6 +218,7 @@ mod tests {
         space.inserts().complete(first);
         assert_eq!(hottest(&space), space.inserted(6));
         assert_eq!(space.inserts().reserved(), 7);
+        assert_eq!((space.by_age(6, 7), space.by_age(7, 7)), (space.inserted(0), 99));
     }
 
     #[test]

@@ -189,6 +189,8 @@ mod tests {
         torn[64..].copy_from_slice(&written("128", 6, 9)[64..]);
         assert!(!Verifier::AnyRun.accepts(&torn, 9), "two writes mixed");
         assert!(!Verifier::AnyRun.accepts(&value[..127], 9), "cut at the end");
+        let shortened = [&value[..64], &value[120..]].concat();
+        assert!(!Verifier::AnyRun.accepts(&shortened, 9), "cut in the middle");
         assert!(!Verifier::AnyRun.accepts(&[value.clone(), vec![0]].concat(), 9), "grown");
         assert!(!Verifier::ThisRun(77).accepts(&value[..20], 9), "too short for this run");
         assert!(Verifier::AnyRun.accepts(&value[..20], 9), "too short to tell");

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn choices_have_their_shares() {
         for mix in
-            ["get=80,put=15,incr=5", "del=10,cas=20,insert=70", "put=100", "get=0.5,put=99.5"]
+            ["get=80,put=15,incr=5", "del=10,cas=20,insert=70", "put=100", "get=0.5,put=99.4999995"]
         {
             let mix: Mix = mix.parse().expect("the mix is well formed");
             for (index, frequency) in frequencies(&mix).into_iter().enumerate() {
