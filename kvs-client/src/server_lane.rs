@@ -3,10 +3,15 @@
 //!
 //! Open frames stand in a queue in the order of their numbers. While the connection works, each has
 //! a call on its way, and replies are taken from the front. When it breaks, all that was on its way
-//! is *lost* (it may have been applied), a connection is made anew with backoff, and the queue is
-//! sent again as it is: the server answers what it has applied already from its records. When the
-//! time for that is over, lost frames are unknown, the others not applied; the lane is then closed
-//! at the server before its successor opens, so that nothing of it can take effect later.
+//! is *lost* (it may have been applied), a connection is made anew, at first at once and then with
+//! backoff, and the queue is sent again as it is: the server answers what it has applied already
+//! from its records. When the time for that is over, lost frames are unknown, the others not
+//! applied.
+//!
+//! A number that was sent is never given to other bytes: a copy of the first may still be on its
+//! way on a connection that the server has not done with. Where numbers would be used again, the
+//! lane is closed at the server before its successor opens, so that nothing of it can take effect
+//! later.
 
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -56,6 +61,8 @@ struct OpenFrame {
     call: Option<Call>,
     /// An answer that came while later frames were being sent.
     answer: Option<Result<Response, RpcError>>,
+    /// It was sent under its number.
+    was_sent: bool,
     /// Some transmission had no answer, so the frame may have been applied.
     is_lost: bool,
     /// Its share of the bytes in flight.
@@ -87,10 +94,10 @@ pub(crate) struct ServerLane {
     generation: u64,
     /// The next connection must be newer than this.
     stale: u64,
-    /// Since when nothing has come through, and why.
-    failing: Option<(Instant, String)>,
+    /// Since when nothing has come through.
+    failing: Option<Instant>,
     attempts: u32,
-    /// Frames of this lane are unknown: it must be closed before a successor opens.
+    /// Frames of this lane may still arrive: it must be closed before a successor opens.
     must_close: bool,
 }
 
@@ -152,6 +159,10 @@ impl ServerLane {
         groups: u32,
         room: Option<OwnedSemaphorePermit>,
     ) {
+        if self.open.is_empty() {
+            // What failed before was ended then; this frame has its own time.
+            self.failing = None;
+        }
         let sequence = self.number.next_sequence;
         self.number.next_sequence += 1;
         self.open.push_back(OpenFrame {
@@ -163,6 +174,7 @@ impl ServerLane {
             groups,
             call: None,
             answer: None,
+            was_sent: false,
             is_lost: false,
             _room: room,
         });
@@ -179,6 +191,7 @@ impl ServerLane {
             // The first poll hands the request to the connection, so calls must be polled in order,
             // and a task's budget must not make one of them yield its turn.
             let mut call = unconstrained(self.link.call(&connected.channel, request));
+            frame.was_sent = true;
             match Pin::new(&mut call).poll(cx) {
                 Poll::Pending => frame.call = Some(call),
                 Poll::Ready(answer) => frame.answer = Some(answer),
@@ -219,7 +232,9 @@ impl ServerLane {
                 State::Closing(connected, closing) => {
                     let connected = connected.clone();
                     match ready!(closing.poll_unpin(cx)) {
-                        Ok(_) => self.reopen(connected),
+                        // A server refuses to close only what can't execute anything: a lane of a
+                        // session that has ended, or one that it has no room to open.
+                        Ok(_) | Err(Error::Control { .. }) => self.reopen(connected),
                         Err(error) => self.break_off(&error.to_string()),
                     }
                 }
@@ -293,8 +308,11 @@ impl ServerLane {
                 } else {
                     Failure::Refused { endpoint, refusal, detail }
                 }));
-                self.number.next_sequence -= self.open.len() as u64 + 1;
-                self.renumber();
+                // It consumed no number, so those behind it need others.
+                self.must_close = true;
+                if let State::Up(connected) = &self.state {
+                    self.close(connected.clone());
+                }
             }
             Refusal::DifferentBytes | Refusal::RecordGone | Refusal::LaneClosed => {
                 // The server knows the number otherwise than we do, so all that is open is unknown.
@@ -322,32 +340,33 @@ impl ServerLane {
         for frame in &mut self.open {
             frame.is_lost |= frame.call.take().is_some() || frame.answer.take().is_some();
         }
-        let failing = self.failing.get_or_insert_with(|| (Instant::now(), String::new()));
-        reason.clone_into(&mut failing.1);
         tracing::debug!(endpoint = %self.link.endpoint, %reason, "lane connects again");
         self.stale = self.generation;
-        self.state = State::Connecting(self.link.connect(self.place, self.stale));
+        self.wait(reason);
     }
 
-    /// Pauses before the next attempt, or gives up.
+    /// Tries again, the first time at once and then after a pause; or gives up.
     fn wait(&mut self, reason: &str) {
         let now = Instant::now();
-        let failing = self.failing.get_or_insert_with(|| (now, String::new()));
-        reason.clone_into(&mut failing.1);
-        if now.duration_since(failing.0) >= self.retry {
+        let failing = *self.failing.get_or_insert(now);
+        if now.duration_since(failing) >= self.retry {
             self.give_up(reason);
-            self.failing = Some((now, reason.to_owned()));
+            self.failing = Some(now);
         }
-        let pause = backoff(self.attempts, self.number.lane);
-        self.attempts += 1;
-        self.state = State::Waiting(Box::pin(tokio::time::sleep(pause)));
+        self.state = match self.attempts.checked_sub(1) {
+            None => State::Connecting(self.link.connect(self.place, self.stale)),
+            Some(pauses) => {
+                let pause = backoff(pauses, self.number.lane);
+                State::Waiting(Box::pin(tokio::time::sleep(pause)))
+            }
+        };
+        self.attempts = self.attempts.saturating_add(1);
     }
 
     /// Ends all that is open: unknown where it may have been applied.
     fn give_up(&mut self, reason: &str) {
-        let since = self.failing.as_ref().map(|(since, _)| *since);
-        let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
-        // Numbers that no server has seen are used again; a closed lane is numbered anew.
+        let waited = self.failing.map_or(Duration::ZERO, |since| since.elapsed());
+        // Numbers that were never sent are used again; a closed lane is numbered anew.
         if let Some(front) = self.open.front() {
             self.number.next_sequence = front.sequence;
         }
@@ -355,7 +374,7 @@ impl ServerLane {
             let endpoint = self.link.endpoint.to_string();
             let reason = reason.to_owned();
             let is_lost = frame.is_lost || frame.call.is_some() || frame.answer.is_some();
-            self.must_close |= is_lost;
+            self.must_close |= is_lost || frame.was_sent;
             self.end_front(Err(if is_lost {
                 Failure::ReplyLost { endpoint, reason }
             } else {
@@ -388,15 +407,20 @@ impl ServerLane {
             self.must_close = false;
             self.reopen(connected);
         } else if self.must_close {
-            let session = self.number.session;
-            let request = ControlRequest::CloseLane { session, lane: self.number.lane };
-            let link = Arc::clone(&self.link);
-            let channel = connected.channel.clone();
-            let closing = async move { link.control(&channel, request).await };
-            self.state = State::Closing(connected, closing.boxed());
+            self.close(connected);
         } else {
             self.state = State::Up(connected);
         }
+    }
+
+    /// Asks the server to execute nothing more of this lane.
+    fn close(&mut self, connected: Connected) {
+        let session = self.number.session;
+        let request = ControlRequest::CloseLane { session, lane: self.number.lane };
+        let link = Arc::clone(&self.link);
+        let channel = connected.channel.clone();
+        let closing = async move { link.control(&channel, request).await };
+        self.state = State::Closing(connected, closing.boxed());
     }
 
     /// Goes on as a new lane.
@@ -408,7 +432,8 @@ impl ServerLane {
         self.state = State::Up(connected);
     }
 
-    /// Numbers the open frames from the next number on; none of them has been applied.
+    /// Numbers the open frames from the next number on; none of them was applied, or can be under
+    /// its old number.
     fn renumber(&mut self) {
         let lowest_open = self.number.next_sequence;
         for index in 0..self.open.len() {
