@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use proto::batch;
 use proto::reply::Reply;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -263,12 +264,15 @@ impl Pending {
     fn finish(self) -> (Outcomes, Vec<Bytes>) {
         let mut results = Vec::with_capacity(self.frames.len());
         let mut bodies = Vec::with_capacity(self.frames.len());
+        let mut boots = Vec::with_capacity(self.frames.len());
         for end in self.frames {
             let end = end.expect("no frame is missing");
+            let header = batch::read_header(&end.body).expect("a batch of our own");
+            boots.push(header.session.boot_id);
             results.push(end.result);
             bodies.push(end.body);
         }
-        (Outcomes::new(self.layout, results), bodies)
+        (Outcomes::new(self.layout, results, boots), bodies)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Outcomes {
     chunks: Vec<ChunkPlace>,
     servers: Vec<u32>,
     frames: Vec<Result<Reply, Failure>>,
+    /// By frame: the boot id of its session.
+    boots: Vec<u64>,
     /// By server: what operations on foreign keys fail with.
     foreign: HashMap<u32, Failure>,
     /// Stamps of operations that were sent again.
@@ -38,7 +40,11 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    pub(crate) fn new(layout: Layout, frames: Vec<Result<Reply, Failure>>) -> Self {
+    pub(crate) fn new(
+        layout: Layout,
+        frames: Vec<Result<Reply, Failure>>,
+        boots: Vec<u64>,
+    ) -> Self {
         let Layout { first_stamp, placements, chunks, servers } = layout;
         Self {
             first_stamp,
@@ -46,6 +52,7 @@ impl Outcomes {
             chunks,
             servers,
             frames,
+            boots,
             foreign: HashMap::new(),
             new_stamps: HashMap::new(),
         }
@@ -135,11 +142,11 @@ impl Outcomes {
         Some(Witness { server, partition: place.partition, apply_sequence, position })
     }
 
-    /// The boot id of the server that answered operation `index`.
-    pub fn boot_id(&self, index: usize) -> Option<u64> {
+    /// The boot id of the server's life that operation `index` belongs to: that of the session that
+    /// carried it last, whether it was answered or not. No other life can have executed it.
+    pub fn boot_id(&self, index: usize) -> u64 {
         let place = &self.chunks[self.placements[index].chunk as usize];
-        let reply = self.frames[place.frame as usize].as_ref().ok()?;
-        Some(reply.header().boot_id)
+        self.boots[place.frame as usize]
     }
 
     /// The operations that the servers want to have sent again.
@@ -192,6 +199,7 @@ impl Outcomes {
         );
         self.servers.extend_from_slice(&again.servers);
         self.frames.extend(again.frames);
+        self.boots.extend(again.boots);
         self.foreign.extend(again.foreign);
     }
 }
