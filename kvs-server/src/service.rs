@@ -15,7 +15,7 @@ use proto::limits::DETAIL_BYTES_MAX;
 use proto::operation::{OperationEntry, OperationKind, Operations, Outcome, OutcomeSink};
 use proto::reply::{self, Refusal, ReplyBuilder, ReplyHeader, ReplyShape};
 use proto::shard_map::{PartitionMap, Place, slot_of};
-use store::{AnyStore, Store, StoreKind};
+use store::{AnyStore, PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store, StoreKind};
 
 use crate::environment::Environment;
 use crate::session::{LEASE, Lane, Record, RecordReader, RecordWriter, Session, Sessions, Turn};
@@ -240,16 +240,22 @@ impl Service {
         record.clear();
         apply_sequences.clear();
         let mut sink = Sink { entries, next: 0, counts: BatchCounts::default(), reply, record };
-        let mut first = 0;
-        for (index, group) in groups.iter().enumerate() {
-            let range = first..first + group.operations as usize;
-            first = range.end;
-            if let Some(next) = groups.get(index + 1) {
-                let range = first..first + next.operations as usize;
-                self.store.prefetch(next.partition, Operations::new(body, &entries[range]));
+        let mut index_hints = runs(body, groups, entries);
+        let mut entry_hints = runs(body, groups, entries);
+        for (partition, run) in index_hints.by_ref().take(PREFETCH_AHEAD) {
+            self.store.prefetch(partition, run);
+        }
+        for (partition, run) in entry_hints.by_ref().take(PREFETCH_ENTRIES_AHEAD) {
+            self.store.prefetch_entries(partition, run);
+        }
+        for (index, (partition, run)) in runs(body, groups, entries).enumerate() {
+            if let Some((partition, run)) = index_hints.next() {
+                self.store.prefetch(partition, run);
             }
-            let operations = Operations::new(body, &entries[range]);
-            if let Some(sequence) = self.store.apply(group.partition, operations, &mut sink) {
+            if let Some((partition, run)) = entry_hints.next() {
+                self.store.prefetch_entries(partition, run);
+            }
+            if let Some(sequence) = self.store.apply(partition, run, &mut sink) {
                 sink.reply.set_apply_sequence(index, sequence);
                 apply_sequences.push(sequence);
             }
@@ -283,7 +289,7 @@ impl Service {
             let outcome = match entry.kind {
                 OperationKind::Get => Outcome::NotRecorded,
                 OperationKind::Foreign => Outcome::WrongShard,
-                _ => outcomes.next(),
+                _ => outcomes.next_outcome(),
             };
             reply.push(entry.hash, outcome);
         }
@@ -420,6 +426,19 @@ impl Scratch {
     fn mutations(&self) -> usize {
         self.entries.iter().filter(|entry| entry.kind.is_mutation()).count()
     }
+}
+
+/// A batch's groups, each with its partition.
+fn runs<'a>(
+    body: &'a [u8],
+    groups: &'a [Group],
+    entries: &'a [OperationEntry],
+) -> impl Iterator<Item = (u32, Operations<'a>)> {
+    groups.iter().scan(0, move |first, group| {
+        let range = *first..*first + group.operations as usize;
+        *first = range.end;
+        Some((group.partition, Operations::new(body, &entries[range])))
+    })
 }
 
 /// Takes a store's outcomes into the reply, the record and the counts.

@@ -376,7 +376,7 @@ impl RecordReader<'_> {
     /// # Panics
     ///
     /// When the record holds fewer: it is read for another batch than it was written for.
-    pub fn next(&mut self) -> Outcome<&'static [u8]> {
+    pub fn next_outcome(&mut self) -> Outcome<&'static [u8]> {
         let (&code, rest) = self.bytes.split_first().expect("a record holds every mutation");
         self.bytes = rest;
         match code {

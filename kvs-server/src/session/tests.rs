@@ -43,7 +43,7 @@ fn a_retry_is_answered_from_its_record_and_other_bytes_are_refused() {
     let Turn::Again(record) = lane.turn(1, 10) else { panic!("the record is there") };
     let mut read = record.outcomes();
     for outcome in outcomes {
-        assert_eq!(read.next(), outcome);
+        assert_eq!(read.next_outcome(), outcome);
     }
     assert!(matches!(lane.turn(2, 20), Turn::Again(_)));
     assert!(is_refused(&lane.turn(1, 11), Refusal::DifferentBytes));
@@ -53,8 +53,8 @@ fn a_retry_is_answered_from_its_record_and_other_bytes_are_refused() {
 fn values_are_not_recorded() {
     let record = record(1, &[Outcome::Mismatch(Some(b"current")), Outcome::Deferred]);
     let mut read = record.outcomes();
-    assert_eq!(read.next(), Outcome::MismatchNotRecorded);
-    assert_eq!(read.next(), Outcome::NotRecorded);
+    assert_eq!(read.next_outcome(), Outcome::MismatchNotRecorded);
+    assert_eq!(read.next_outcome(), Outcome::NotRecorded);
 }
 
 #[test]
