@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use proto::codec::WireBytes;
 use proto::control::{ControlRequest, ControlResponse};
+#[cfg(feature = "mutants")]
+use proto::mutants::Mutant;
 use proto::operation::{Action, Operation, Outcome};
 
 use crate::batcher::{Batch, Encoders};
@@ -37,7 +39,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn batch(&self, operations_max: usize, encoders: Encoders) -> Batch {
-        let first_stamp = STAMPS.fetch_add(operations_max as u64, Ordering::Relaxed);
+        let reserved = operations_max as u64;
+        #[cfg(feature = "mutants")]
+        let reserved = if Mutant::CollidingStamps.is_active() { 1 } else { reserved };
+        let first_stamp = STAMPS.fetch_add(reserved, Ordering::Relaxed);
         let outcome_bytes = self.links.iter().map(|link| link.outcome_bytes()).max().unwrap_or(0);
         Batch::new(Arc::clone(&self.router), first_stamp, operations_max, outcome_bytes, encoders)
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "mutants")]
+use proto::mutants::Mutant;
 use proto::operation::OperationError;
 use proto::reply::Refusal;
 
@@ -77,6 +79,8 @@ impl Failure {
     /// Whether the operation may have taken effect.
     pub fn class(&self) -> FailureClass {
         match self {
+            #[cfg(feature = "mutants")]
+            Self::ReplyLost { .. } if Mutant::LossIsFailure.is_active() => FailureClass::NotApplied,
             Self::Refused { .. } | Self::WrongShard { .. } | Self::Unavailable { .. } => {
                 FailureClass::NotApplied
             }

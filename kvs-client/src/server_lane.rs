@@ -26,6 +26,8 @@ use futures::future::BoxFuture;
 use proto::batch::{self, BatchHeader};
 use proto::codec::{Request, Response};
 use proto::control::{ControlRequest, ControlResponse};
+#[cfg(feature = "mutants")]
+use proto::mutants::Mutant;
 use proto::reply::{Refusal, Reply};
 use tarpc::client::RpcError;
 use tokio::sync::OwnedSemaphorePermit;
@@ -183,6 +185,8 @@ impl ServerLane {
     /// Sends what has not been sent, as far as the connection is up, in the order of the numbers.
     fn start(&mut self, cx: &mut Context<'_>) {
         let State::Up(connected) = &self.state else { return };
+        #[cfg(feature = "mutants")]
+        let sent = self.open.iter().take_while(|frame| frame.was_sent).count();
         for frame in &mut self.open {
             if frame.call.is_some() || frame.answer.is_some() {
                 continue;
@@ -195,6 +199,22 @@ impl ServerLane {
             match Pin::new(&mut call).poll(cx) {
                 Poll::Pending => frame.call = Some(call),
                 Poll::Ready(answer) => frame.answer = Some(answer),
+            }
+        }
+        #[cfg(feature = "mutants")]
+        self.mix_up(sent);
+    }
+
+    /// Lets batches of one shape that were sent now wait for each other's replies.
+    #[cfg(feature = "mutants")]
+    fn mix_up(&mut self, sent: usize) {
+        for index in sent.max(1)..self.open.len() {
+            let shape = |frame: &OpenFrame| (frame.operations, frame.groups, frame.call.is_some());
+            let (one, two) = (&self.open[index - 1], &self.open[index]);
+            let may_swap = shape(one) == shape(two) && two.sequence % 2 == 0;
+            if may_swap && Mutant::ReplyOfAnotherBatch.is_active() {
+                let call = self.open[index - 1].call.take();
+                self.open[index - 1].call = std::mem::replace(&mut self.open[index].call, call);
             }
         }
     }
@@ -265,10 +285,12 @@ impl ServerLane {
         }
         let front = self.open.front().expect("as above");
         let header = reply.header();
-        if header.boot_id != self.number.session.boot_id
+        let is_anothers = header.boot_id != self.number.session.boot_id
             || header.sequence != front.sequence
-            || (reply.len(), reply.groups()) != (front.operations as usize, front.groups as usize)
-        {
+            || (reply.len(), reply.groups()) != (front.operations as usize, front.groups as usize);
+        #[cfg(feature = "mutants")]
+        let is_anothers = is_anothers && !Mutant::ReplyOfAnotherBatch.is_active();
+        if is_anothers {
             return self.wrong_reply("it answers another batch");
         }
         self.link.learn_outcome_bytes(bytes, reply.len());

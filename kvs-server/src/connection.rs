@@ -116,6 +116,10 @@ where
         // Between taking the request and holding its reply there is no `.await`.
         let response = match tracked.request.message {
             Request::Batch(body) => {
+                #[cfg(feature = "mutants")]
+                if crate::service::mutants::is_cancelled(self.service, request_id, &body) {
+                    return Ok(());
+                }
                 let (reply, operations) = self.service.batch(&body);
                 self.turn_operations += operations;
                 Response::Batch(reply)

@@ -171,6 +171,8 @@ impl Service {
     fn decode(&self, body: &Bytes, scratch: &mut Scratch) -> Result<BatchHeader, BatchError> {
         let Scratch { groups, entries, .. } = scratch;
         let header = batch::decode(body, self, groups, entries)?;
+        #[cfg(feature = "mutants")]
+        mutants::reorder_equal_keys(groups, entries);
         // Own keys vouch for their group's partition; foreign keys belong to none.
         let greatest = groups.last().expect("a batch has a group").partition;
         if greatest >= self.partitions() {
@@ -196,6 +198,10 @@ impl Service {
             body,
             &rapidhash::v3::RapidSecrets::seed_cpp(self.digest_seed),
         );
+        #[cfg(feature = "mutants")]
+        if let Some(record) = mutants::record_of_request(header, lane, session) {
+            return self.replay(header, &record, scratch, buffer);
+        }
         match lane.turn(header.sequence, digest) {
             Turn::Now => {
                 let bytes_max = Record::bytes_max(scratch.mutations(), scratch.groups.len());
@@ -206,10 +212,16 @@ impl Service {
                 let repeats = session.options().send_repeats_once;
                 let reply = self.apply(header, body, repeats, scratch, buffer);
                 let record = Record::new(digest, &scratch.record, &scratch.apply_sequences);
+                #[cfg(feature = "mutants")]
+                mutants::keep_for_request(header, &record);
                 let added = record.bytes();
                 let removed = lane.complete(record, header.lowest_open);
                 session.count_record_bytes(added, removed);
                 reply
+            }
+            #[cfg(feature = "mutants")]
+            Turn::Again(_) if mutants::applies_again() => {
+                self.apply(header, body, false, scratch, buffer)
             }
             Turn::Again(record) => self.replay(header, record, scratch, buffer),
             Turn::Refused(Refusal::OutOfTurn) => {
@@ -482,6 +494,10 @@ impl OutcomeSink for Sink<'_> {
         if kind != OperationKind::Get {
             return self.push_mutation(kind, hash, outcome);
         }
+        #[cfg(feature = "mutants")]
+        let stale = mutants::stale_copy(hash, outcome);
+        #[cfg(feature = "mutants")]
+        let outcome = stale.as_ref().map_or(outcome, mutants::as_outcome);
         if !self.reply.push_outcome(hash, outcome) {
             self.counts.refused += 1;
             return;
@@ -521,5 +537,7 @@ fn explain(refusal: Refusal) -> &'static str {
     }
 }
 
+#[cfg(feature = "mutants")]
+pub(crate) mod mutants;
 #[cfg(test)]
 mod tests;

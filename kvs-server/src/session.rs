@@ -283,6 +283,7 @@ impl Lane {
 
 /// What an applied batch did: enough to answer a retry.
 #[derive(Debug)]
+#[cfg_attr(feature = "mutants", derive(Clone))]
 pub struct Record {
     digest: u64,
     outcomes: Box<[u8]>,

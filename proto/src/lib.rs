@@ -14,6 +14,8 @@ pub mod batch;
 pub mod codec;
 pub mod control;
 pub mod limits;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod operation;
 mod repeats;
 pub mod reply;
