@@ -1,0 +1,26 @@
+//! Attacks on the key-value store, and the judgement of what its clients saw.
+//!
+//! The crate is its tests (`tests/faults`): nothing here is part of a program, and all its
+//! dependencies are for tests. Workers hammer a few hot keys through lanes of the client library and
+//! record what each operation saw; a TCP proxy between client and server spoils what passes, frame
+//! by frame, as a seeded plan says; real servers are killed, stopped and started again; a simulation
+//! runs client, network, proxy and server in one thread under virtual time, where one seed has one
+//! course of events. Afterwards the checker decides whether the history is linearizable, and the
+//! counters must add up: every acknowledged INCR counts exactly once.
+//!
+//! Modules, bottom up:
+//!
+//! - `random`, `log`: seeded choices, and what happened when
+//! - `network`: the system's TCP, or the simulation's
+//! - `frames`, `plan`, `proxy`: what goes wrong between a client and its server; of the protocol
+//!   they read no more than the header that gives a frame's length and kind
+//! - `value`, `history`, `workload`: what clients do, what they see, and whether it is right
+//! - `server`, `process`, `simulation`: servers inside the process, real ones, simulated ones
+//! - `proxied`, `processes`, `simulations`, `refusals`, `mutants`: the tests
+//!
+//! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one. With
+//! `--features mutants` the system can be broken on purpose, one fault at a time, and the tests of
+//! the module `mutants` must notice each.
+//!
+//! Left on purpose: faults are drawn per frame, so two runs over TCP make the same choices but not
+//! with the same timing. Only a simulation replays.
