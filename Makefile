@@ -10,7 +10,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build everything, optimised
-	$(CARGO) build --release --locked --workspace
+	$(CARGO) build --release --locked --workspace --exclude faults
 
 run-server: ## run one server, e.g. make run-server ARGS="-port 8080"
 	$(CARGO) run --release --locked --package kvs-server --bin kvs-server -- $(ARGS)
@@ -26,7 +26,7 @@ gate: ## everything that must hold before a change goes in
 	scripts/gate
 
 bench: ## micro-benchmarks, and a comparison with Redis
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
 
 bench-setup: ## install what the comparison needs (apt, as root)
