@@ -20,6 +20,7 @@ run-client: ## run one client, e.g. make run-client ARGS="-hosts localhost:8080"
 
 test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) test --workspace --locked
+	scripts/test-dependencies
 	scripts/test-launcher.sh
 
 gate: ## everything that must hold before a change goes in
