@@ -203,7 +203,8 @@ mod tests {
     fn absurd_settings_are_refused_by_name() {
         let good = Config::new("a:1").unwrap();
         assert_eq!(good.check(), Ok(()));
-        let cases: [(&str, fn(&mut Config)); 6] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 6] = [
             ("connections", |config| config.connections = 0),
             ("connections", |config| config.connections = 100_000),
             ("timeout", |config| config.timeout = Duration::ZERO),

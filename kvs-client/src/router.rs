@@ -118,10 +118,10 @@ fn check_places(hosts: &[Endpoint], hellos: &[&Hello]) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn hello(place: &str, partitions: u32) -> Hello {
+    pub(crate) fn hello(place: &str, partitions: u32) -> Hello {
         Hello {
             boot_id: 1,
             session: None,
