@@ -303,6 +303,20 @@ impl Cut {
         batch::HEADER_BYTES + frame.chunks.len() * batch::GROUP_BYTES + operations
     }
 
+    /// Bytes that the batch takes in flight at each of its servers, requests and expected replies
+    /// together, in the servers' order.
+    pub(crate) fn bytes_by_server(&self) -> Vec<(usize, usize)> {
+        let mut servers: Vec<(usize, usize)> = Vec::new();
+        for frame in &self.frames {
+            let bytes = self.request_bytes(frame) + frame.reply_bytes;
+            match servers.last_mut() {
+                Some((server, sum)) if *server == frame.server => *sum += bytes,
+                _ => servers.push((frame.server, bytes)),
+            }
+        }
+        servers
+    }
+
     /// The body of a frame.
     pub(crate) fn assemble(&self, frame: &Frame, mut header: BatchHeader) -> Bytes {
         header.first_stamp = self.batch.first_stamp;

@@ -39,6 +39,8 @@ struct Pending {
     layout: Layout,
     frames: Vec<Option<FrameEnd>>,
     missing: usize,
+    /// Its share of the bytes in flight at each server, until no frame is missing.
+    rooms: Vec<OwnedSemaphorePermit>,
 }
 
 /// How a frame ended, and what it held.
@@ -99,6 +101,14 @@ impl Lane {
         self.pending.len() + usize::from(self.again.is_some())
     }
 
+    /// The boot id of the server's life to which an operation on this key belongs that is in flight
+    /// now.
+    pub fn boot_id(&self, key: &[u8]) -> u64 {
+        let router = &self.shared.router;
+        let target = router.targets()[router.group_of(key) as usize];
+        self.servers[target.server].next_header().session.boot_id
+    }
+
     /// Sends a batch, after waiting for room in the bytes in flight, and returns its ticket
     /// without waiting for the replies. An empty batch completes at once.
     ///
@@ -106,13 +116,13 @@ impl Lane {
     /// after its reply: a lane that is left alone with batches in flight keeps their room.
     pub async fn submit(&mut self, batch: Batch) -> u64 {
         let (cut, layout) = batch.cut();
-        // Room for all frames is taken before the first is sent, in the order of the servers, so
-        // that a batch is sent whole or not at all, and no two lanes wait for each other.
-        let mut rooms = Vec::with_capacity(cut.frames.len());
-        for frame in &cut.frames {
-            let bytes = cut.request_bytes(frame) + frame.reply_bytes;
-            let room = Arc::clone(&self.shared.links[frame.server]).reserve(bytes);
-            rooms.push(Some(self.while_filing(room).await));
+        // Room is taken for the whole batch before any of it is sent: at each server in one step,
+        // and the servers in their order. Were it taken frame by frame, lanes that hold a part each
+        // would wait for each other for ever.
+        let mut rooms = Vec::new();
+        for (link, bytes) in cut.bytes_by_server() {
+            let room = Arc::clone(&self.shared.links[link]).reserve(bytes);
+            rooms.push(self.while_filing(room).await);
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -128,17 +138,17 @@ impl Lane {
         cut: Cut,
         layout: Layout,
         tag: FrameTag,
-        rooms: Vec<Option<OwnedSemaphorePermit>>,
+        rooms: Vec<OwnedSemaphorePermit>,
     ) -> Pending {
-        for (index, (frame, room)) in cut.frames.iter().zip(rooms).enumerate() {
+        for (index, frame) in cut.frames.iter().enumerate() {
             let server = &mut self.servers[frame.server];
             let body = cut.assemble(frame, server.next_header());
-            server.push(tag, index, body, frame.operations, frame.groups, room);
+            server.push(tag, index, body, frame.operations, frame.groups);
         }
         let missing = cut.frames.len();
         let frames = (0..missing).map(|_| None).collect();
         self.encoders = cut.into_encoders();
-        Pending { ticket: tag.ticket, layout, frames, missing }
+        Pending { ticket: tag.ticket, layout, frames, missing, rooms }
     }
 
     /// Sends what can be sent and files what has arrived, without waiting.
@@ -150,7 +160,7 @@ impl Lane {
         .await;
     }
 
-    /// Waits for `room`, and files what arrives meanwhile: the room may be held by it.
+    /// Waits for `room`, and files what arrives meanwhile: earlier batches of this lane may hold it.
     async fn while_filing<T>(&mut self, room: impl Future<Output = T>) -> T {
         let mut room = std::pin::pin!(room);
         poll_fn(|cx| {
@@ -233,8 +243,7 @@ impl Lane {
         // It is sent without waiting for room, so that no outcome is lost when the caller of
         // `next` stops waiting: its bytes were let in with the first attempt.
         let (cut, layout) = batch.cut();
-        let rooms = cut.frames.iter().map(|_| None).collect();
-        let pending = self.dispatch(cut, layout, tag, rooms);
+        let pending = self.dispatch(cut, layout, tag, Vec::new());
         self.again = Some(Again { outcomes, bodies, indices, pending });
     }
 
@@ -253,6 +262,9 @@ impl Lane {
                 debug_assert_eq!(pending.ticket, tag.ticket);
                 pending.frames[frame] = Some(end);
                 pending.missing -= 1;
+                if pending.missing == 0 {
+                    pending.rooms.clear();
+                }
                 progress = Poll::Ready(());
             }
         }

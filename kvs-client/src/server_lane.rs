@@ -30,7 +30,6 @@ use proto::control::{ControlRequest, ControlResponse};
 use proto::mutants::Mutant;
 use proto::reply::{Refusal, Reply};
 use tarpc::client::RpcError;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Instant, Sleep};
 
@@ -67,8 +66,6 @@ struct OpenFrame {
     was_sent: bool,
     /// Some transmission had no answer, so the frame may have been applied.
     is_lost: bool,
-    /// Its share of the bytes in flight.
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum State {
@@ -159,7 +156,6 @@ impl ServerLane {
         body: Bytes,
         operations: u32,
         groups: u32,
-        room: Option<OwnedSemaphorePermit>,
     ) {
         if self.open.is_empty() {
             // What failed before was ended then; this frame has its own time.
@@ -178,7 +174,6 @@ impl ServerLane {
             answer: None,
             was_sent: false,
             is_lost: false,
-            _room: room,
         });
     }
 

@@ -222,6 +222,38 @@ async fn lanes_wait_for_the_bytes_in_flight() {
     assert_eq!(values, 16 * 8);
 }
 
+/// Each batch is several frames, and all lanes together want many times the bytes in flight: were
+/// room taken frame by frame, each would hold a part and wait for the others for ever.
+#[tokio::test]
+async fn lanes_with_batches_of_several_frames_do_not_starve_each_other() {
+    let (_servers, hosts) = start_all(2, "partitioned").await;
+    let mut config = Config::new(&hosts).unwrap();
+    config.inflight_bytes_max = 8 << 20;
+    let client = Client::connect_with(config).await.unwrap();
+    let workers = (0..12).map(|worker| {
+        let client = client.clone();
+        async move {
+            let mut lane = client.lane();
+            for round in 0..4 {
+                let mut batch = lane.batch(100);
+                for number in 0..100 {
+                    let key = format!("{worker}:{}", (number + round) % 50);
+                    batch.put(&key, vec![1; 64 << 10]).unwrap();
+                }
+                lane.submit(batch).await;
+            }
+            let mut done = 0;
+            while let Some(completed) = lane.next().await {
+                let outcomes = &completed.outcomes;
+                done += (0..100).filter(|index| outcomes.get(*index) == Ok(Outcome::Done)).count();
+            }
+            done
+        }
+    });
+    let done: usize = futures::future::join_all(workers).await.into_iter().sum();
+    assert_eq!(done, 12 * 4 * 100);
+}
+
 #[tokio::test]
 async fn a_restarted_server_makes_what_was_sent_unknown() {
     let server = TestServer::start("1/1", "partitioned").await;
