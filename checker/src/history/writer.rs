@@ -146,6 +146,12 @@ pub struct BatchRecorder {
 }
 
 impl BatchRecorder {
+    /// Whether writing has failed, so that it makes no sense to go on.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// Starts a batch: the operations that follow share its times. Waits for the disk when too
     /// much is queued.
     #[inline]

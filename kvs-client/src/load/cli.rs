@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::permutation::LENGTH_MAX;
 use super::random::mix;
-use super::value::ValueSize;
+use super::value::{VERIFIED_BYTES_MIN, ValueSize};
 use super::workload::{Choice, Distribution, Mix};
 
 /// Load generator for kvs-server. Without a command it runs a workload and prints what it
@@ -124,6 +124,9 @@ pub(crate) struct LoadFlags {
     /// Write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every operation to this file, for kvs-check
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Place of this client among the run's clients, from 1
     #[arg(long = "client_index", default_value_t = 1, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -246,6 +249,8 @@ pub(crate) struct Settings {
     pub(crate) cleanup: bool,
     /// Where the result goes.
     pub(crate) json: Option<PathBuf>,
+    /// Where the history goes.
+    pub(crate) history: Option<PathBuf>,
     /// Place of this client, from 0.
     pub(crate) client_index: u32,
     /// Clients of the run.
@@ -284,6 +289,25 @@ impl ConnectionFlags {
     }
 }
 
+impl LoadFlags {
+    /// Checks that a history that is asked for can tell enough.
+    fn check_history(&self) -> Result<(), String> {
+        if self.history.is_none() {
+            return Ok(());
+        }
+        if !self.verify || !self.value_size.is_verifiable() {
+            return Err(format!(
+                "-history needs values that tell who wrote them: take -value_size \
+                 {VERIFIED_BYTES_MIN} or more, and leave out -verify=false"
+            ));
+        }
+        if self.cleanup {
+            return Err("-history ends with the run's keys in place: leave out -cleanup".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Cli {
     /// The settings of a run.
     ///
@@ -298,6 +322,7 @@ impl Cli {
                 load.client_index, load.client_count
             ));
         }
+        load.check_history()?;
         let mut client = connection.config()?;
         client.connections = load.connections as usize;
         client.inflight_bytes_max = load.inflight_bytes_max;
@@ -332,6 +357,7 @@ impl Cli {
             length,
             cleanup: load.cleanup,
             json: load.json,
+            history: load.history,
             client_index: load.client_index - 1,
             client_count: load.client_count,
             run_id: run_number(&run_name),
@@ -394,6 +420,7 @@ fn flags_json(
         "inflight_bytes_max": load.inflight_bytes_max,
         "dedup": load.dedup,
         "json": load.json.as_ref().map(|path| path.display().to_string()),
+        "history": load.history.as_ref().map(|path| path.display().to_string()),
         "client_index": load.client_index,
         "client_count": load.client_count,
         "run_id": load.run_id,
@@ -514,6 +541,9 @@ mod tests {
             (&["-hosts", "nowhere"], "host:port"),
             (&["-inflight_bytes_max", "1"], "inflight_bytes_max"),
             (&["-rate", "5"], "rate"),
+            (&["-history", "h", "-value_size", "39"], "-value_size 40 or more"),
+            (&["-history", "h", "-verify=false"], "-verify=false"),
+            (&["-history", "h", "-cleanup"], "-cleanup"),
         ] {
             let error = settings(args).expect_err("the flags are wrong");
             assert!(error.contains(reason), "{args:?}: {error}");

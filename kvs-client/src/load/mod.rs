@@ -32,11 +32,13 @@
 //!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
+//! - [`history`]: what is written down for the checker
 //! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown
 //! - [`memory`], [`interrupt`], [`run`]: the phases and their safeguards
 
 pub(crate) mod cli;
 mod control;
+mod history;
 mod interrupt;
 mod keyspace;
 mod memory;

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use checker::history::Value;
+
 /// What one operation is, in the generator's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,10 +84,16 @@ impl std::fmt::Debug for Planned {
 pub(crate) struct Plan {
     /// When the batch was begun: all its operations are invoked then.
     pub(crate) invocation: Instant,
+    /// The same on the clock that all processes share, where a history is written.
+    pub(crate) invoked_ns: u64,
+    /// Stamp of the first operation.
+    pub(crate) first_stamp: u64,
     /// What it does. [`Kind::Swap`]s come first.
     pub(crate) operations: Vec<Planned>,
     /// For each swap, how often it has been sent before.
     pub(crate) attempts: Vec<u8>,
+    /// For each swap, what it expects, where a history is written.
+    pub(crate) expected: Vec<Value>,
     /// Indices of the inserts.
     pub(crate) inserts: Range<u64>,
 }
@@ -95,8 +103,11 @@ impl Plan {
     pub(crate) fn new() -> Self {
         Self {
             invocation: Instant::now(),
+            invoked_ns: 0,
+            first_stamp: 0,
             operations: Vec::new(),
             attempts: Vec::new(),
+            expected: Vec::new(),
             inserts: 0..0,
         }
     }
@@ -106,6 +117,7 @@ impl Plan {
         self.invocation = Instant::now();
         self.operations.clear();
         self.attempts.clear();
+        self.expected.clear();
         self.inserts = 0..0;
     }
 

@@ -355,7 +355,7 @@ impl Recorder {
                     counts.swaps_given_up += 1;
                 }
             }
-            (Kind::Swap, Outcome::NotRecorded) => {
+            (Kind::Swap, Outcome::MismatchNotRecorded) => {
                 // It did not match, and the reply that held the current value was lost.
                 counts.swaps += 1;
                 counts.swap_mismatches += 1;

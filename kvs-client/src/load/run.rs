@@ -1,11 +1,12 @@
 //! A run from its first connection to its result.
 //!
 //! 1. connect, and check that the keys fit into memory
-//! 2. load this client's share of the keys, and wait for the other clients
-//! 3. warm up, then measure in a window of time or for a number of operations
-//! 4. take the replies that are still open: they are acknowledged, but not counted
-//! 5. delete the keys, if asked to
-//! 6. print and write the result
+//! 2. with a history, wait until all clients have seen that the servers are empty
+//! 3. load this client's share of the keys, and wait for the other clients
+//! 4. warm up, then measure in a window of time or for a number of operations
+//! 5. take the replies that are still open: they are acknowledged, but not counted
+//! 6. delete the keys, if asked to
+//! 7. print and write the result
 //!
 //! An interrupt ends the phase that it meets, skips the ones that follow, and goes to the last.
 
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
+use checker::history::{Clock, HistoryWriter};
 use kvs_client::Client;
 use report::result::{Preload, RunResult};
 use tokio::task::JoinSet;
@@ -22,6 +24,7 @@ use tokio::time::sleep_until;
 
 use super::cli::{Length, Settings};
 use super::control::Control;
+use super::history::{self, WorkerHistory};
 use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
@@ -92,9 +95,10 @@ pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Res
     check_result_folder(&settings)?;
     let client = Client::connect_with(settings.client.clone()).await?;
     check_memory(&settings, &client)?;
+    let history = history::create(&settings, &client.servers())?;
     write_lines(&headline(&settings)).context(UNWRITABLE)?;
 
-    let mut run = Run::new(settings, client, interrupt);
+    let mut run = Run::new(settings, client, history.as_ref(), interrupt);
     let progress = Progress::start(Arc::clone(&run.board), {
         let interrupt = run.interrupt.clone();
         move || interrupt.raise()
@@ -102,6 +106,7 @@ pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Res
     let phases = run.phases().await;
     let (samples, written) = progress.finish();
     written.context(UNWRITABLE)?;
+    run.end_history(history)?;
     let (preload, window) = phases?;
 
     let recorder = run.merged();
@@ -116,7 +121,12 @@ pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Res
 const UNWRITABLE: &str = "cannot write to standard output: is the disk full, or the reader gone?";
 
 impl Run {
-    fn new(settings: Settings, client: Client, interrupt: Interrupt) -> Self {
+    fn new(
+        settings: Settings,
+        client: Client,
+        history: Option<&HistoryWriter>,
+        interrupt: Interrupt,
+    ) -> Self {
         let place = (settings.client_index, settings.client_count);
         let keyspace = Arc::new(Keyspace::new(
             settings.keys,
@@ -143,7 +153,8 @@ impl Run {
             let values =
                 ValueWriter::new(settings.run_id, settings.client_index, size, &mut random);
             let (recorder, board) = (Arc::clone(recorder), Arc::clone(&board));
-            Worker::new(index, client.lane(), values, random, recorder, board)
+            let history = history.map(|writer| WorkerHistory::new(writer, &settings, index));
+            Worker::new(index, client.lane(), values, random, recorder, board, history)
         };
         let workers = recorders.iter().enumerate().map(worker).collect();
         Self { settings, client, keyspace, board, workers, recorders, interrupt }
@@ -152,6 +163,10 @@ impl Run {
     /// All phases up to the result.
     async fn phases(&mut self) -> anyhow::Result<(Option<Preload>, Option<Window>)> {
         let mut preload = None;
+        if self.settings.history.is_some() {
+            // A client that loads keys too early would have the others refuse the servers.
+            self.barrier("empty").await?;
+        }
         if self.settings.preload {
             preload = Some(self.preload().await?);
         }
@@ -335,6 +350,16 @@ impl Run {
         self.workers.sort_by_key(Worker::index);
     }
 
+    /// Ends the workers, and with them what they have to write down.
+    fn end_history(&mut self, history: Option<HistoryWriter>) -> anyhow::Result<()> {
+        let Some(history) = history else { return Ok(()) };
+        self.workers.clear();
+        let totals = history.finish(Clock::default())?;
+        let operations = text::count(totals.operations);
+        let line = format!("history of {operations} operations, {}\n", text::bytes(totals.bytes));
+        write_lines(&line).context(UNWRITABLE)
+    }
+
     /// Counts what is still open as unknown.
     fn abandon(&self) {
         for recorder in &self.recorders {
@@ -477,4 +502,4 @@ fn check_memory(settings: &Settings, client: &Client) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

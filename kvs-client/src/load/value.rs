@@ -118,6 +118,29 @@ impl ValueWriter {
     }
 }
 
+/// Who wrote a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Writer {
+    /// The writer's run.
+    pub(crate) run: u64,
+    /// Its client.
+    pub(crate) client: u32,
+    /// The stamp of the operation.
+    pub(crate) stamp: u64,
+}
+
+/// Who wrote this value for the key with this number; `None` when it is torn, cut, too short or
+/// another key's.
+#[inline]
+pub(crate) fn writer(value: &[u8], key: u64) -> Option<Writer> {
+    let is_known = value.len() >= VERIFIED_BYTES_MIN && is_whole(value, key);
+    is_known.then(|| Writer {
+        run: field(value, 0),
+        client: field(value, 16) as u32,
+        stamp: field(value, 8),
+    })
+}
+
 /// Tells whether a value that was read can stand under its key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verifier {
@@ -135,9 +158,7 @@ impl Verifier {
     pub(crate) fn accepts(self, value: &[u8], key: u64) -> bool {
         match self {
             Self::Off => true,
-            Self::ThisRun(run) => {
-                value.len() >= VERIFIED_BYTES_MIN && is_whole(value, key) && field(value, 0) == run
-            }
+            Self::ThisRun(run) => writer(value, key).is_some_and(|writer| writer.run == run),
             Self::AnyRun => value.len() < VERIFIED_BYTES_MIN || is_whole(value, key),
         }
     }
@@ -179,6 +200,9 @@ mod tests {
             assert!(!Verifier::ThisRun(78).accepts(&value, 9), "another run's value");
             assert!(!Verifier::ThisRun(77).accepts(&value, 8), "another key's value");
             assert!(!Verifier::AnyRun.accepts(&value, 8), "another key's value");
+            assert_eq!(writer(&value, 9), Some(Writer { run: 77, client: 3, stamp: 5 }));
+            assert_eq!(writer(&value, 8), None, "another key's value");
+            assert_eq!(writer(&value[..39], 9), None, "cut");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use kvs_client::{Batch, Completed, Failure, FailureClass, Lane, OperationError};
 
 use super::control::Control;
+use super::history::{WorkerHistory, monotonic_ns};
 use super::plan::{Kind, PendingSwaps, Plan};
 use super::progress::Board;
 use super::random::Random;
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     /// Shared with the run, so that an abandoned worker's counts are not lost.
     recorder: Arc<Mutex<Recorder>>,
     board: Arc<Board>,
+    history: Option<WorkerHistory>,
     pending: PendingSwaps,
     /// Plans of the batches in flight, oldest first.
     in_flight: VecDeque<Plan>,
@@ -56,6 +58,7 @@ impl Worker {
         random: Random,
         recorder: Arc<Mutex<Recorder>>,
         board: Arc<Board>,
+        history: Option<WorkerHistory>,
     ) -> Self {
         Self {
             index,
@@ -64,6 +67,7 @@ impl Worker {
             random,
             recorder,
             board,
+            history,
             pending: PendingSwaps::default(),
             in_flight: VecDeque::new(),
             spare: Vec::new(),
@@ -96,11 +100,15 @@ impl Worker {
 
     /// Sends the next batch; `false` when there is none.
     async fn send(&mut self, source: &mut Source, control: &Control, batch_size: usize) -> bool {
+        if self.history.as_ref().is_some_and(WorkerHistory::has_failed) {
+            return false;
+        }
         let operations_max = control.take(batch_size);
         if operations_max == 0 {
             return false;
         }
         let mut plan = self.spare.pop().unwrap_or_else(Plan::new);
+        let invoked_ns = self.history.as_ref().map_or(0, |_| monotonic_ns());
         source.plan(&mut plan, operations_max, &self.pending);
         if plan.operations.is_empty() {
             self.spare.push(plan);
@@ -108,10 +116,19 @@ impl Worker {
         }
         let mut batch = self.lane.batch(plan.operations.len());
         self.fill(&mut batch, &plan).expect("keys and values of a workload are within the limits");
+        plan.invoked_ns = invoked_ns;
+        plan.first_stamp = batch.first_stamp();
+        if let Some(history) = &self.history {
+            let swaps = plan.operations[..plan.attempts.len()].iter().enumerate();
+            plan.expected.extend(swaps.map(|(index, planned)| {
+                history.name(self.pending.expected(index), planned.number())
+            }));
+        }
         self.pending.remove(plan.attempts.len());
-        self.lane.submit(batch).await;
+        // A worker that is ended while it waits for room has its batch counted as unknown.
         self.recorder().sent(&plan);
         self.in_flight.push_back(plan);
+        self.lane.submit(batch).await;
         self.board.worker(self.index).set_in_flight(self.in_flight.len());
         true
     }
@@ -146,11 +163,19 @@ impl Worker {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
         let outcomes = &completed.outcomes;
-        let first_stamp = completed.first_stamp;
-        let replies = (0..outcomes.len()).map(|index| Reply {
-            outcome: outcomes.get(index),
-            server: outcomes.server(index),
-            reissued: outcomes.stamp(index) != first_stamp + index as u64,
+        let history = &mut self.history;
+        if let Some(history) = history {
+            history.begin(&plan);
+        }
+        let replies = (0..outcomes.len()).map(|index| {
+            if let Some(history) = history {
+                history.record(&plan, index, outcomes);
+            }
+            Reply {
+                outcome: outcomes.get(index),
+                server: outcomes.server(index),
+                reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
+            }
         });
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = recorder.batch(&plan, response, control, replies, &mut self.pending);
@@ -163,6 +188,16 @@ impl Worker {
 
     fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is in flight when a worker is ended stays unknown.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let Some(history) = &mut self.history else { return };
+        for plan in &self.in_flight {
+            history.abandon(plan, &self.lane);
+        }
     }
 }
 

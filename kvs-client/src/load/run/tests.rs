@@ -2,7 +2,7 @@
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../tests/support/mod.rs"]
-mod support;
+pub(in crate::load) mod support;
 
 use std::path::PathBuf;
 

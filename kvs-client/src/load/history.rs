@@ -1,0 +1,245 @@
+//! What a run writes down for the checker: every operation of every phase, as its client saw it.
+//!
+//! Each worker packs its batches into a buffer of its own ([`checker::history::BatchRecorder`]), in
+//! the same pass in which they are counted, while their bytes are in the cache. A thread of its own
+//! writes full buffers to the file.
+//!
+//! An operation's id is its client and its first stamp: the one that stands inside the value that it
+//! writes. An operation that the library had to send anew took effect under another stamp, which is
+//! what orders it, but its value carries the first one.
+
+use checker::history::{
+    Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending, Value,
+    Written,
+};
+use kvs_client::{Failure, FailureClass, Lane, Outcome, Outcomes, ServerInfo};
+
+use super::cli::Settings;
+use super::plan::{Kind, Plan, Planned};
+use super::text;
+use super::value;
+
+/// The time on the clock that all processes of a host share, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Creates the history that the settings ask for.
+///
+/// # Errors
+///
+/// When the servers hold keys, whose writers the history would not tell; when the file can't be
+/// written.
+pub(crate) fn create(
+    settings: &Settings,
+    servers: &[ServerInfo],
+) -> anyhow::Result<Option<HistoryWriter>> {
+    let Some(path) = &settings.history else { return Ok(None) };
+    if let Some(server) = servers.iter().find(|server| server.keys > 0) {
+        anyhow::bail!(
+            "-history: {} holds {} keys already, and nobody can tell who wrote them; start the \
+             servers anew, or leave -history out",
+            server.endpoint,
+            text::count(server.keys),
+        );
+    }
+    let header = Header {
+        run: settings.run_id,
+        client: settings.client_index,
+        clock: Clock::default(),
+        configuration: settings.flags.to_string(),
+    };
+    Ok(Some(HistoryWriter::create(path, &header)?))
+}
+
+/// Writes down one worker's batches.
+#[derive(Debug)]
+pub(crate) struct WorkerHistory {
+    recorder: BatchRecorder,
+    worker: u32,
+    run: u64,
+    client: u32,
+    /// First stamp of the batch that was begun last.
+    first_stamp: u64,
+}
+
+impl WorkerHistory {
+    /// The history of worker number `worker` of the run with these settings.
+    pub(crate) fn new(writer: &HistoryWriter, settings: &Settings, worker: usize) -> Self {
+        Self {
+            recorder: writer.recorder(),
+            worker: worker as u32,
+            run: settings.run_id,
+            client: settings.client_index,
+            first_stamp: 0,
+        }
+    }
+
+    /// Whether the file can't be written, so that it makes no sense to go on.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.recorder.has_failed()
+    }
+
+    /// The value under a key, by its writer.
+    #[inline]
+    pub(crate) fn name(&self, value: Option<&[u8]>, key: u64) -> Value {
+        let Some(value) = value else { return Value::Missing };
+        match value::writer(value, key) {
+            Some(writer) if writer.run == self.run => {
+                Value::Id { client: writer.client, stamp: writer.stamp }
+            }
+            _ => Value::Foreign,
+        }
+    }
+
+    /// Begins the record of a batch that has its replies.
+    pub(crate) fn begin(&mut self, plan: &Plan) {
+        let (inv_ns, res_ns) = (plan.invoked_ns, monotonic_ns());
+        self.first_stamp = plan.first_stamp;
+        let batch = Batch { worker: self.worker, inv_ns, res_ns, first_stamp: plan.first_stamp };
+        self.recorder.begin(batch);
+    }
+
+    /// Records operation `index` of the batch that was begun last.
+    #[inline]
+    pub(crate) fn record(&mut self, plan: &Plan, index: usize, outcomes: &Outcomes) {
+        let outcome = outcomes.get(index).map_err(Failure::class);
+        let sequence = outcomes.witness(index).map(|witness| witness.apply_sequence);
+        let place = Place {
+            stamp: outcomes.stamp(index),
+            sequence: if outcome.is_ok() { sequence } else { None },
+            boot: outcomes.boot_id(index),
+        };
+        self.push(plan, index, outcome, place);
+    }
+
+    /// Records a batch for whose replies nobody waits any more.
+    pub(crate) fn abandon(&mut self, plan: &Plan, lane: &Lane) {
+        self.begin(plan);
+        for (index, planned) in plan.operations.iter().enumerate() {
+            let boot = lane.boot_id(&history_key(*planned).to_bytes());
+            let stamp = plan.first_stamp + index as u64;
+            let place = Place { stamp, sequence: None, boot };
+            self.push(plan, index, Err(FailureClass::Unknown), place);
+        }
+    }
+
+    #[inline]
+    fn push(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        outcome: Result<Outcome<&[u8]>, FailureClass>,
+        place: Place,
+    ) {
+        let planned = plan.operations[index];
+        let expected = plan.expected.get(index).copied().unwrap_or(Value::NotKnown);
+        let told = told(planned, outcome, expected, |value| self.name(value, planned.number()));
+        let id = self.first_stamp + index as u64;
+        let written = match told.written {
+            Written::Own if place.stamp != id => Written::Id { client: self.client, stamp: id },
+            written => written,
+        };
+        self.recorder.record(&Operation {
+            key: history_key(planned),
+            stamp: place.stamp,
+            kind: history_kind(planned.kind()),
+            outcome: told.ending,
+            read: told.read,
+            written,
+            by: i64::from(planned.kind() == Kind::Increment),
+            sequence: place.sequence,
+            boot: place.boot,
+        });
+    }
+}
+
+/// When an operation took effect, in its server's count, and in which of its lives.
+#[derive(Clone, Copy)]
+struct Place {
+    stamp: u64,
+    sequence: Option<u64>,
+    boot: u64,
+}
+
+/// What an operation's end tells the checker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    ending: Ending,
+    read: Value,
+    written: Written,
+}
+
+/// Translates an outcome. `expected` is what a CAS expected, `name` tells a value by its writer.
+#[inline]
+fn told(
+    planned: Planned,
+    outcome: Result<Outcome<&[u8]>, FailureClass>,
+    expected: Value,
+    name: impl Fn(Option<&[u8]>) -> Value,
+) -> Told {
+    let told = |ending, read, written| Told { ending, read, written };
+    let ok = |read, written| told(Ending::Ok, read, written);
+    match (planned.kind(), outcome) {
+        (Kind::Get | Kind::Read, Ok(Outcome::Value(value))) => {
+            ok(name(Some(value)), Written::Nothing)
+        }
+        (Kind::Get | Kind::Read, Ok(Outcome::Missing)) => ok(Value::Missing, Written::Nothing),
+        (Kind::Put | Kind::Insert, Ok(Outcome::Done)) => ok(Value::NotKnown, Written::Own),
+        (Kind::ResetCounter, Ok(Outcome::Done)) => ok(Value::NotKnown, Written::Number(0)),
+        (Kind::Delete | Kind::DeleteCounter, Ok(Outcome::Done)) => ok(Value::Present, Written::Own),
+        (Kind::Delete | Kind::DeleteCounter, Ok(Outcome::Missing)) => {
+            ok(Value::Missing, Written::Own)
+        }
+        (Kind::Swap, Ok(Outcome::Done)) => ok(expected, Written::Own),
+        (Kind::Swap, Ok(Outcome::Mismatch(current))) => ok(name(current), Written::Nothing),
+        (Kind::Swap, Ok(Outcome::MismatchNotRecorded)) => ok(Value::NotKnown, Written::Nothing),
+        (Kind::Increment, Ok(Outcome::Counter(count))) => {
+            ok(Value::NotKnown, Written::Number(count))
+        }
+        (kind, Err(FailureClass::NotApplied)) => {
+            told(Ending::Fail, Value::NotKnown, intended(kind))
+        }
+        // An answer of the wrong kind does not tell either what took effect; the run counts it as
+        // a fault of its own.
+        (kind, _) => {
+            let read = if kind == Kind::Swap { expected } else { Value::NotKnown };
+            told(Ending::Unknown, read, intended(kind))
+        }
+    }
+}
+
+/// What an operation leaves if it takes effect, as far as its client can tell.
+fn intended(kind: Kind) -> Written {
+    match kind {
+        Kind::Get | Kind::Read | Kind::Increment => Written::Nothing,
+        Kind::ResetCounter => Written::Number(0),
+        _ => Written::Own,
+    }
+}
+
+#[inline]
+fn history_kind(kind: Kind) -> checker::history::Kind {
+    use checker::history::Kind as Recorded;
+    match kind {
+        Kind::Get | Kind::Read => Recorded::Get,
+        Kind::Put | Kind::Insert | Kind::ResetCounter => Recorded::Put,
+        Kind::Delete | Kind::DeleteCounter => Recorded::Delete,
+        Kind::Swap => Recorded::CompareAndSwap,
+        Kind::Increment => Recorded::Increment,
+    }
+}
+
+#[inline]
+fn history_key(planned: Planned) -> Key<'static> {
+    match planned.kind() {
+        Kind::Increment | Kind::ResetCounter | Kind::DeleteCounter => {
+            Key::Counter(planned.number())
+        }
+        _ => Key::Number(planned.number()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
