@@ -149,6 +149,16 @@ impl Outcomes {
         self.boots[place.frame as usize]
     }
 
+    /// [`boot_id`](Self::boot_id) and [`witness`](Self::witness)' apply sequence of operation `index`
+    /// in one look.
+    #[inline]
+    pub fn place(&self, index: usize) -> (u64, Option<u64>) {
+        let place = &self.chunks[self.placements[index].chunk as usize];
+        let frame = place.frame as usize;
+        let reply = self.frames[frame].as_ref().ok();
+        (self.boots[frame], reply.and_then(|reply| reply.apply_sequence(place.group as usize)))
+    }
+
     /// The operations that the servers want to have sent again.
     pub(crate) fn deferred(&self) -> Vec<u32> {
         let wants = |outcome| matches!(outcome, Ok(Outcome::Deferred | Outcome::NotRecorded));

@@ -17,7 +17,7 @@
 //! 7. the configuration: UTF-8 text for people
 //! 8. u64: rapidhash v3 of everything before
 //!
-//! Then blocks, each of one worker and readable without the others:
+//! Then blocks, each readable without the others:
 //!
 //! 1. u32: length of the body, 1 to 1 MiB
 //! 2. u32: operations in the body

@@ -12,7 +12,8 @@ use super::{Decoder, Record};
 pub(crate) const MAGIC: [u8; 8] = *b"KVSHIST1";
 /// Longest configuration text, in bytes.
 pub(crate) const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
-/// Longest body of a block, in bytes: four blocks' worth and a batch's last operation fit.
+/// Longest body of a block, in bytes: a full block and the operation that filled it fit, with room to
+/// spare.
 const BODY_BYTES_MAX: u32 = 1 << 20;
 /// Length of a block's numbers before its body.
 const BLOCK_HEADER_BYTES: usize = 16;

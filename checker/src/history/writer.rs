@@ -1,6 +1,6 @@
 //! Writes a history while the run goes on.
 //!
-//! Each worker has a [`BatchRecorder`], which packs operations into a buffer of its own. A full
+//! A [`BatchRecorder`] packs the operations of workers that take turns into a buffer of its own. A full
 //! buffer goes to one thread that checksums and writes it, and comes back empty. Recorders wait
 //! for that thread when [`BLOCKS_QUEUED_MAX`] blocks are queued: a slow disk slows the run down
 //! instead of filling the memory.
@@ -18,11 +18,11 @@ use rapidhash::v3::rapidhash_v3;
 use super::reader::{CONFIGURATION_BYTES_MAX, Clock, Header, MAGIC};
 use super::{Batch, Encoder, Operation};
 
-/// A block is sent when it has this many bytes: a few thousand operations, so that its header
-/// costs nothing, and 64 MiB for 1,024 workers.
-const BLOCK_BYTES: usize = 64 << 10;
+/// A block is sent when it has this many bytes: some ten thousand operations, so that the hand-over
+/// costs nothing, and few enough for a core's cache.
+const BLOCK_BYTES: usize = 256 << 10;
 /// Most blocks that wait for the disk: 16 MiB.
-const BLOCKS_QUEUED_MAX: usize = 256;
+const BLOCKS_QUEUED_MAX: usize = 64;
 
 /// Why a history is not whole.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +171,7 @@ impl BatchRecorder {
     #[inline]
     pub fn record(&mut self, operation: &Operation<'_>) {
         self.encoder.operation(operation);
-        if self.encoder.bytes().len() >= 4 * BLOCK_BYTES {
+        if self.encoder.bytes().len() >= BLOCK_BYTES {
             self.split();
         }
     }
@@ -213,7 +213,10 @@ fn write_blocks(
         block.clear();
         match message {
             Message::Block(mut encoder, give_back) => {
-                encode_block(&encoder, &mut block);
+                encode_block_header(&encoder, &mut block);
+                file.write_all(&block)?;
+                file.write_all(encoder.bytes())?;
+                written.bytes += (block.len() + encoder.bytes().len()) as u64;
                 written.operations += u64::from(encoder.operations());
                 encoder.clear();
                 // A recorder that is gone needs no buffer.
@@ -226,8 +229,6 @@ fn write_blocks(
                 return Ok(written);
             }
         }
-        file.write_all(&block)?;
-        written.bytes += block.len() as u64;
     }
     Ok(written)
 }
@@ -246,12 +247,11 @@ fn encode_header(header: &Header) -> Vec<u8> {
     bytes
 }
 
-fn encode_block(encoder: &Encoder, block: &mut Vec<u8>) {
+fn encode_block_header(encoder: &Encoder, block: &mut Vec<u8>) {
     let body = encoder.bytes();
     block.extend((body.len() as u32).to_le_bytes());
     block.extend(encoder.operations().to_le_bytes());
     block.extend(super::reader::block_checksum(body, encoder.operations()).to_le_bytes());
-    block.extend(body);
 }
 
 fn encode_end(block: &mut Vec<u8>, operations: u64, clock: Clock) {

@@ -1,12 +1,15 @@
 //! What a run writes down for the checker: every operation of every phase, as its client saw it.
 //!
-//! Each worker packs its batches into a buffer of its own ([`checker::history::BatchRecorder`]), in
-//! the same pass in which they are counted, while their bytes are in the cache. A thread of its own
-//! writes full buffers to the file.
+//! A batch is packed in the same pass in which it is counted, while its bytes are in the cache. As
+//! this pass does not wait, there are only as many buffers ([`BatchRecorder`]) as threads, and a
+//! worker takes the one that was used last: with a buffer for each worker, recording would cost
+//! twice as much, in cache misses. A thread of its own writes full buffers to the file.
 //!
 //! An operation's id is its client and its first stamp: the one that stands inside the value that it
 //! writes. An operation that the library had to send anew took effect under another stamp, which is
 //! what orders it, but its value carries the first one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checker::history::{
     Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending, Value,
@@ -53,32 +56,55 @@ pub(crate) fn create(
     Ok(Some(HistoryWriter::create(path, &header)?))
 }
 
+/// The buffers that nobody uses now, the one that was used last on top.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorders(Arc<Mutex<Vec<BatchRecorder>>>);
+
+impl Recorders {
+    /// One for each of the runtime's threads, and one for the thread that ends workers.
+    pub(crate) fn new(writer: &HistoryWriter, threads: usize) -> Self {
+        Self(Arc::new(Mutex::new((0..=threads).map(|_| writer.recorder()).collect())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<BatchRecorder>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes down one worker's batches.
 #[derive(Debug)]
 pub(crate) struct WorkerHistory {
-    recorder: BatchRecorder,
+    recorders: Recorders,
     worker: u32,
     run: u64,
     client: u32,
-    /// First stamp of the batch that was begun last.
-    first_stamp: u64,
+    has_failed: bool,
+}
+
+/// A batch that is being written down.
+#[derive(Debug)]
+pub(crate) struct BatchHistory<'a> {
+    history: &'a mut WorkerHistory,
+    /// There until the batch is dropped.
+    recorder: Option<BatchRecorder>,
+    plan: &'a Plan,
 }
 
 impl WorkerHistory {
     /// The history of worker number `worker` of the run with these settings.
-    pub(crate) fn new(writer: &HistoryWriter, settings: &Settings, worker: usize) -> Self {
+    pub(crate) fn new(recorders: Recorders, settings: &Settings, worker: usize) -> Self {
         Self {
-            recorder: writer.recorder(),
+            recorders,
             worker: worker as u32,
             run: settings.run_id,
             client: settings.client_index,
-            first_stamp: 0,
+            has_failed: false,
         }
     }
 
     /// Whether the file can't be written, so that it makes no sense to go on.
     pub(crate) fn has_failed(&self) -> bool {
-        self.recorder.has_failed()
+        self.has_failed
     }
 
     /// The value under a key, by its writer.
@@ -94,54 +120,64 @@ impl WorkerHistory {
     }
 
     /// Begins the record of a batch that has its replies.
-    pub(crate) fn begin(&mut self, plan: &Plan) {
+    pub(crate) fn begin<'a>(&'a mut self, plan: &'a Plan) -> BatchHistory<'a> {
         let (inv_ns, res_ns) = (plan.invoked_ns, monotonic_ns());
-        self.first_stamp = plan.first_stamp;
         let batch = Batch { worker: self.worker, inv_ns, res_ns, first_stamp: plan.first_stamp };
-        self.recorder.begin(batch);
-    }
-
-    /// Records operation `index` of the batch that was begun last.
-    #[inline]
-    pub(crate) fn record(&mut self, plan: &Plan, index: usize, outcomes: &Outcomes) {
-        let outcome = outcomes.get(index).map_err(Failure::class);
-        let sequence = outcomes.witness(index).map(|witness| witness.apply_sequence);
-        let place = Place {
-            stamp: outcomes.stamp(index),
-            sequence: if outcome.is_ok() { sequence } else { None },
-            boot: outcomes.boot_id(index),
-        };
-        self.push(plan, index, outcome, place);
+        let recorder = self.recorders.lock().pop();
+        let mut recorder = recorder.expect("no more threads record than there are");
+        recorder.begin(batch);
+        BatchHistory { history: self, recorder: Some(recorder), plan }
     }
 
     /// Records a batch for whose replies nobody waits any more.
     pub(crate) fn abandon(&mut self, plan: &Plan, lane: &Lane) {
-        self.begin(plan);
+        let mut batch = self.begin(plan);
         for (index, planned) in plan.operations.iter().enumerate() {
             let boot = lane.boot_id(&history_key(*planned).to_bytes());
             let stamp = plan.first_stamp + index as u64;
             let place = Place { stamp, sequence: None, boot };
-            self.push(plan, index, Err(FailureClass::Unknown), place);
+            batch.push(index, Err(FailureClass::Unknown), place);
         }
+    }
+}
+
+impl Drop for BatchHistory<'_> {
+    fn drop(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            self.history.has_failed = recorder.has_failed();
+            self.history.recorders.lock().push(recorder);
+        }
+    }
+}
+
+impl BatchHistory<'_> {
+    /// Records operation `index`, with its outcome.
+    #[inline]
+    pub(crate) fn record(
+        &mut self,
+        index: usize,
+        outcome: &Result<Outcome<&[u8]>, &Failure>,
+        outcomes: &Outcomes,
+    ) {
+        let outcome = outcome.map_err(Failure::class);
+        let (boot, sequence) = outcomes.place(index);
+        let sequence = sequence.filter(|_| outcome.is_ok());
+        self.push(index, outcome, Place { stamp: outcomes.stamp(index), sequence, boot });
     }
 
     #[inline]
-    fn push(
-        &mut self,
-        plan: &Plan,
-        index: usize,
-        outcome: Result<Outcome<&[u8]>, FailureClass>,
-        place: Place,
-    ) {
+    fn push(&mut self, index: usize, outcome: Result<Outcome<&[u8]>, FailureClass>, place: Place) {
+        let Self { history, recorder, plan } = self;
         let planned = plan.operations[index];
         let expected = plan.expected.get(index).copied().unwrap_or(Value::NotKnown);
-        let told = told(planned, outcome, expected, |value| self.name(value, planned.number()));
-        let id = self.first_stamp + index as u64;
+        let told = told(planned, outcome, expected, |value| history.name(value, planned.number()));
+        let id = plan.first_stamp + index as u64;
         let written = match told.written {
-            Written::Own if place.stamp != id => Written::Id { client: self.client, stamp: id },
+            Written::Own if place.stamp != id => Written::Id { client: history.client, stamp: id },
             written => written,
         };
-        self.recorder.record(&Operation {
+        let recorder = recorder.as_mut().expect("a batch has its buffer until it ends");
+        recorder.record(&Operation {
             key: history_key(planned),
             stamp: place.stamp,
             kind: history_kind(planned.kind()),

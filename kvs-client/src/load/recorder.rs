@@ -563,6 +563,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mismatch_whose_value_was_lost_is_no_fault() {
+        let (mut recorder, mut pending) = (recorder(), PendingSwaps::default());
+        let given: [Given<'_>; 1] = [Ok(Outcome::MismatchNotRecorded)];
+        record(&mut recorder, &plan(&[(Kind::Swap, 9)]), &given, &mut pending);
+        assert_eq!((recorder.counts.swap_mismatches, recorder.counts.swaps_given_up), (1, 1));
+        assert!(recorder.faults.is_empty(), "a mismatch is an outcome");
+        assert_eq!(faults_of((Kind::Swap, 9), Ok(Outcome::NotRecorded)).count(), 1);
+    }
+
+    #[test]
     fn batches_outside_the_window_are_checked_but_not_counted() {
         let mut recorder = recorder();
         let control = Control::for_time(3_600 * SECOND, SECOND);

@@ -24,7 +24,7 @@ use tokio::time::sleep_until;
 
 use super::cli::{Length, Settings};
 use super::control::Control;
-use super::history::{self, WorkerHistory};
+use super::history::{self, Recorders, WorkerHistory};
 use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
@@ -146,6 +146,7 @@ impl Run {
         let recorder = Recorder::new(client.servers().len(), verifier, counters_reset);
         let recorders: Vec<_> =
             (0..settings.workers).map(|_| Arc::new(Mutex::new(recorder.clone()))).collect();
+        let buffers = history.map(|writer| Recorders::new(writer, settings.threads));
         let worker = |(index, recorder): (usize, &Arc<Mutex<Recorder>>)| {
             let stream = VALUE_STREAM | index as u32;
             let mut random = Random::new(settings.seed, settings.client_index, stream);
@@ -153,7 +154,8 @@ impl Run {
             let values =
                 ValueWriter::new(settings.run_id, settings.client_index, size, &mut random);
             let (recorder, board) = (Arc::clone(recorder), Arc::clone(&board));
-            let history = history.map(|writer| WorkerHistory::new(writer, &settings, index));
+            let history = buffers.clone();
+            let history = history.map(|history| WorkerHistory::new(history, &settings, index));
             Worker::new(index, client.lane(), values, random, recorder, board, history)
         };
         let workers = recorders.iter().enumerate().map(worker).collect();

@@ -163,16 +163,14 @@ impl Worker {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
         let outcomes = &completed.outcomes;
-        let history = &mut self.history;
-        if let Some(history) = history {
-            history.begin(&plan);
-        }
+        let mut history = self.history.as_mut().map(|history| history.begin(&plan));
         let replies = (0..outcomes.len()).map(|index| {
-            if let Some(history) = history {
-                history.record(&plan, index, outcomes);
+            let outcome = outcomes.get(index);
+            if let Some(history) = &mut history {
+                history.record(index, &outcome, outcomes);
             }
             Reply {
-                outcome: outcomes.get(index),
+                outcome,
                 server: outcomes.server(index),
                 reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
             }
@@ -183,6 +181,7 @@ impl Worker {
         totals.add(&counts, recorder.faults.count());
         totals.set_in_flight(self.in_flight.len());
         source.completed(&plan);
+        drop(history);
         self.spare.push(plan);
     }
 

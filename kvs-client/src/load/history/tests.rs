@@ -220,7 +220,7 @@ async fn what_is_in_flight_when_a_worker_is_ended_is_unknown() {
         let boot = lane.boot_id(&history_key(*planned).to_bytes());
         assert!(boots.contains(&boot), "{planned:?} belongs to the life of a server");
     }
-    let mut history = WorkerHistory::new(&writer, &settings, 0);
+    let mut history = WorkerHistory::new(Recorders::new(&writer, 1), &settings, 0);
     history.abandon(&plan, &lane);
     drop(history);
     writer.finish(Clock::default()).expect("the file can be written");
