@@ -25,6 +25,8 @@ The two strings are split at white space; quotes inside them mean nothing.
 Every run leaves a folder log/<timestamp> with logs, results and plots; log/latest is the newest.
   KVS_LOG_DIR=dir  put it there instead of log
   KVS_BIN_DIR=dir  use the binaries in dir and build nothing
+  KVS_CHECK=1      record every operation, and check that the run was linearizable
+  KVS_KEEP_HISTORY=1  keep the records of a run that was
 END
 }
 
@@ -44,6 +46,8 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$root/scripts/launcher/arguments.sh"
 # shellcheck source=scripts/launcher/build.sh
 source "$root/scripts/launcher/build.sh"
+# shellcheck source=scripts/launcher/check.sh
+source "$root/scripts/launcher/check.sh"
 # shellcheck source=scripts/launcher/processes.sh
 source "$root/scripts/launcher/processes.sh"
 
@@ -76,7 +80,7 @@ main() {
     finish
 }
 
-# Sets servers, clients, server_args, client_args, port, mode.
+# Sets servers, clients, server_args, client_args, port, mode, checks, keeps_history.
 read_arguments() {
     (($# <= 4)) || die 2 "4 arguments at most, not $#; put the flags of one side into one pair of quotes"
     read_count servers "${1-1}" && servers=$REPLY
@@ -86,6 +90,9 @@ read_arguments() {
     IFS=$' \t\n' read -r -d '' -a client_args <<<"${4-}" || true
     refuse_owned server "${server_args[@]+"${server_args[@]}"}"
     refuse_owned client "${client_args[@]+"${client_args[@]}"}"
+    checks='' keeps_history=''
+    ! read_switch KVS_CHECK || checks=yes
+    ! read_switch KVS_KEEP_HISTORY || keeps_history=yes
     take_flag port server_args
     read_port_base "$REPLY" "$servers" && port=$REPLY
 
@@ -163,11 +170,13 @@ still_starting() {
 }
 
 start_clients() {
-    local i
+    local i history
     for ((i = 1; i <= clients; i++)); do
+        history=()
+        [[ -z $checks ]] || history=(-history "$run/kvs-client-$i.history")
         start "kvs-client $i" "$run/kvs-client-$i.log" "$bin/kvs-client" -hosts "$hosts" \
             -client_index "$i" -client_count "$clients" -run_id "${run##*/}" -mode "$mode" \
-            -json "$run/kvs-client-$i.json" "${client_args[@]}"
+            -json "$run/kvs-client-$i.json" "${history[@]+"${history[@]}"}" "${client_args[@]}"
     done
 }
 
@@ -187,7 +196,9 @@ watch_clients() {
 progress=
 show_progress() {
     local line
-    line=$(tail -n 5 -- "$run/kvs-client-1.log" | grep -E '^[a-z-]+ [0-9]+ s ' | tail -n 1 || true)
+    # The client may not have opened it yet; and Ctrl-C ends what runs in the substitution.
+    line=$(tail -n 5 -- "$run/kvs-client-1.log" 2>/dev/null |
+        grep -E '^[a-z-]+ [0-9]+ s ' | tail -n 1) || return 0
     [[ -n $line && $line != "$progress" ]] || return 0
     progress=$line
     if [[ -t 1 ]]; then
@@ -219,12 +230,15 @@ fail() {
     end_progress
     stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
     stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
+    # A client that was killed left a history without an end.
+    check_histories -allow_truncated
     # What the servers logged until then can still be plotted.
     "$bin/kvs-report" "$run" >"$run/kvs-report.log" 2>&1 || true
-    die 1 "$@"
+    die 1 "$@" ${REPLY:+"$REPLY"}
 }
 
-# The user asked to stop: the clients tell what they have, the servers end cleanly.
+# The user asked to stop: the clients tell what they have, the servers end cleanly. Nobody who wants
+# to stop wants to wait for a check.
 finish_interrupted() {
     local status=$((128 + $(kill -l "$interrupted")))
     end_progress
@@ -244,7 +258,10 @@ finish() {
     for index in "${!pids[@]}"; do
         ((statuses[index] == 0)) || { how_it_ended "$index" && fail "$REPLY"; }
     done
+    check_histories
+    local verdict=$REPLY
     "$bin/kvs-report" "$run" 2>&3 || { told=yes && exit 1; }
+    [[ -z $verdict ]] || die 1 "$verdict"
 }
 
 # Leaves no process behind, whatever ended this script.

@@ -7,7 +7,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 readonly WAIT_SECONDS_MAX=60 # for what a test waits for; far more than it takes
 
 if [[ -z ${KVS_BIN_DIR-} ]]; then
-    cargo build --locked --quiet --package kvs-server --package kvs-client --package report
+    cargo build --locked --quiet --package kvs-server --package kvs-client --package report \
+        --package checker
     KVS_BIN_DIR=${CARGO_TARGET_DIR:-target}/debug
 fi
 export KVS_BIN_DIR
@@ -136,6 +137,89 @@ two_and_two() {
     expect "$KVS_LOG_DIR/latest/cluster.json" '"clients": 2'
 }
 
+four_and_four() {
+    run 0 4 4 '' "$small -secs 1"
+    tail -n 1 "$out" | grep -qE '^total [1-9][0-9]* op/s \(4\+4 processes on one machine, .*, 0 errors'
+    local shard
+    for shard in 1 2 3 4; do
+        expect "$out" " $shard/4 "
+    done
+}
+
+many_workers_on_few_connections() {
+    run 0 1 1 '' '-keys 2000 -workers 1024 -connections 2 -batch_size 20 -warmup_secs 0 -secs 1'
+    tail -n 1 "$out" | grep -qE '^total [1-9][0-9]* op/s .*, 0 errors'
+}
+
+large_values() {
+    run 0 1 1 '' '-keys 1000 -value_size 65536 -batch_size 100 -workers 4 -warmup_secs 0 -secs 1'
+    tail -n 1 "$out" | grep -qE '^total [1-9][0-9]* op/s .*, 65536 B, .*, hit 100%, 0 errors'
+}
+
+# check_json NAME: a number of check.json.
+check_json() {
+    sed -n 's/^ *"'"$1"'": \([0-9.]*\),\{0,1\}$/\1/p' "$KVS_LOG_DIR/latest/check.json"
+}
+
+checked() {
+    KVS_CHECK=1 run 0 2 2 '' "$small -secs 1 -mix get=50,put=20,del=10,cas=10,incr=10"
+    tail -n 1 "$out" | grep -qE '^total [1-9][0-9]* op/s .*, 0 errors, linearizable'
+    expect "$out" '^verdict +linearizable$'
+    local folder=$KVS_LOG_DIR/latest name
+    expect "$folder/check.json" '"verdict": "linearizable"'
+    # All that the servers executed was recorded and checked: pings are no operations.
+    [[ $(check_json recorded) == "$(check_json checked)" ]]
+    [[ $(check_json recorded) == "$(awk '/"executed":/ { sum += $2 } END { print sum }' \
+        "$folder/cluster.json")" ]]
+    for name in keys by_witness by_sweep by_search interval_us_median interval_us_max restarts; do
+        [[ -n $(check_json "$name") ]] || { echo "no $name in check.json" && return 1; }
+    done
+    ! compgen -G "$folder/*.history" || { echo 'the histories were not deleted' && return 1; }
+
+    KVS_CHECK=1 KVS_KEEP_HISTORY=1 run 0 1 1 '' "$small -secs 1"
+    [[ -s $folder/kvs-client-1.history ]]
+}
+
+checked_with_a_server_killed() {
+    export KVS_CHECK=1
+    run_in_background 2 2 '' "$small -secs 600"
+    kill -KILL "$(child '-shard 2/2')"
+    ends_with 1
+    expect "$err" 'kvs-server 2 was killed by SIGKILL'
+    tail -n 1 "$out" | grep -qE '^verdict +linearizable$' || { show && return 1; }
+    [[ $(check_json recorded) == "$(check_json checked)" ]]
+    (($(check_json unknown) > 0)) || { show && return 1; }
+}
+
+checked_with_a_client_killed() {
+    export KVS_CHECK=1
+    run_in_background 1 2 '' "$small -secs 600"
+    kill -KILL "$(child '-client_index 2')"
+    ends_with 1
+    expect "$err" 'kvs-client 2 was killed by SIGKILL'
+    expect "$out" '^warning +1 files are cut off'
+    expect "$out" '^verdict +linearizable$'
+}
+
+# A checker that convicts every run.
+checked_and_convicted() {
+    mkdir "$scratch/convict"
+    ln -s "$(realpath -- "$KVS_BIN_DIR")"/kvs-* "$scratch/convict"
+    rm "$scratch/convict/kvs-check"
+    cat >"$scratch/convict/kvs-check" <<'END'
+#!/bin/sh
+echo '{"verdict": "violation", "conclusion": "not linearizable: 1 keys", "recorded": 1,
+    "checked": 1, "unknown": 0, "restarts": 0}' >"$2"
+echo 'verdict       not linearizable: 1 keys'
+exit 1
+END
+    chmod +x "$scratch/convict/kvs-check"
+    KVS_BIN_DIR=$scratch/convict KVS_CHECK=1 run 1 1 1 '' "$small -secs 1"
+    tail -n 1 "$out" | grep -qE '^total .*, NOT LINEARIZABLE'
+    expect_one_line "$err" 'not linearizable: 1 keys; see .*kvs-check.log'
+    [[ -s $KVS_LOG_DIR/latest/kvs-client-1.history ]]
+}
+
 two_runs_at_once() {
     local first second
     ./run-cluster.sh 1 1 '' "$small -secs 1" >"$scratch/a" 2>&1 &
@@ -214,6 +298,8 @@ bad_counts() {
     done
     run 2 1 1 -port 8080 ''
     expect_one_line "$err" '4 arguments at most'
+    KVS_CHECK=yes run 2 1 1
+    expect_one_line "$err" "KVS_CHECK is 'yes'; set it to 1"
     run 2 2 1 '-port 65535'
     expect_one_line "$err" 'leaves no room'
 }
@@ -221,7 +307,7 @@ bad_counts() {
 owned_flags() {
     local flag
     for flag in '-listen 0.0.0.0' '--listen=::' '-hosts a:1' '-shard 1/2' '--client-index 0' \
-        '-client_count=2' '-run-id x' '--port_file=x' '-json x' '-mode x'; do
+        '-client_count=2' '-run-id x' '--port_file=x' '-json x' '-mode x' '-history x'; do
         run 2 1 1 "$flag"
         expect_one_line "$err" 'belongs to the launcher'
         run 2 1 1 '' "-secs 1 $flag"
@@ -313,6 +399,13 @@ help() {
 
 check 'one server and one client' one_and_one
 check 'two servers and two clients' two_and_two
+check 'four servers and four clients' four_and_four
+check '1,024 workers on two connections' many_workers_on_few_connections
+check 'values of 64 KiB' large_values
+check 'a run is checked' checked
+check 'a run whose server is killed is checked' checked_with_a_server_killed
+check 'a run whose client is killed is checked' checked_with_a_client_killed
+check 'a run that is convicted fails' checked_and_convicted
 check 'two runs at once have two folders' two_runs_at_once
 check 'ports follow each other from -port' given_ports_and_threads
 check 'Ctrl-C stops everything' control_c

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::result::{
     Build, RESULT_VERSION, ResultError, RunResult, Timeline, hit_ratio, ratio, write_whole,
 };
-use crate::run_folder::{Description, FolderError, RunFolder};
+use crate::run_folder::{Check, Description, FolderError, RunFolder};
 use crate::server_log::{Interval, ServerLog};
 
 /// The least part of the longest window that must be common to all clients.
@@ -67,6 +67,8 @@ pub struct ClusterResult {
     pub per_server: Vec<ServerShare>,
     /// One entry per client.
     pub per_client: Vec<ClientShare>,
+    /// What kvs-check found; `None` if the run was not checked.
+    pub check: Option<Check>,
     /// What a reader of the total should know.
     pub warnings: Vec<String>,
 }
@@ -303,6 +305,7 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
         server_medians_sum,
         per_server,
         per_client: clients.iter().map(client_share).collect(),
+        check: run.read_check()?,
         warnings,
     })
 }

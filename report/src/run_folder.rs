@@ -5,13 +5,14 @@
 //! log/<run>/kvs-server-<i>.log  one per server, from 1
 //! log/<run>/kvs-client-<i>.log  one per client, from 1
 //! log/<run>/kvs-client-<i>.json one per client, its result
+//! log/<run>/check.json          what kvs-check found, if it was asked
 //! log/<run>/cluster.json        the total, computed here
 //! log/<run>/ops.svg, ops.png    the plot, drawn here
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::result::{ResultError, RunResult, parse_json};
 use crate::server_log::{LogError, ServerLog};
@@ -33,6 +34,35 @@ pub struct Description {
     pub client_args: String,
     /// When the launcher began.
     pub started_unix_ms: u64,
+}
+
+/// What kvs-check found: the part of `check.json` that the total tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// The conclusion in one line.
+    pub conclusion: String,
+    /// Operations in the histories.
+    pub recorded: u64,
+    /// Operations of keys that were decided.
+    pub checked: u64,
+    /// Operations with unknown outcome.
+    pub unknown: u64,
+    /// Server restarts that the histories saw.
+    pub restarts: u64,
+}
+
+/// What a check concludes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every operation was checked, and some legal order explains them all.
+    Linearizable,
+    /// Some operations contradict each other.
+    Violation,
+    /// Some operations could not be decided. That is never a pass.
+    Undecided,
 }
 
 /// A run's folder with what stands in it.
@@ -66,6 +96,15 @@ pub enum FolderError {
         /// Why.
         reason: String,
     },
+    /// The check's result cannot be read.
+    #[error("{} does not tell what a check found ({reason}); run kvs-check -json again",
+        path.display())]
+    Check {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A server's log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -90,6 +129,18 @@ impl RunFolder {
             .map(|number| RunResult::read(&self.path.join(format!("kvs-client-{number}.json"))))
             .collect::<Result<_, _>>()?;
         Ok(results)
+    }
+
+    /// Reads what a check found; `None` if there was none.
+    pub fn read_check(&self) -> Result<Option<Check>, FolderError> {
+        let path = self.path.join("check.json");
+        let wrong = |reason: String| FolderError::Check { path: path.clone(), reason };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        serde_json::from_str(&text).map(Some).map_err(|error| wrong(error.to_string()))
     }
 }
 
@@ -196,6 +247,28 @@ pub(crate) mod tests {
         assert_eq!((run.description.servers, run.description.clients), (2, 2));
         assert_eq!(run.servers[1].listening.as_ref().unwrap().shard, "2/2");
         assert_eq!(run.read_clients().unwrap().len(), 2);
+    }
+
+    /// A check's result, with fields that the total does not tell.
+    pub(crate) const CHECK: &str = r#"{"verdict": "linearizable", "conclusion": "linearizable",
+        "recorded": 9000, "checked": 9000, "keys": 7, "unknown": 3, "restarts": 0}"#;
+
+    #[test]
+    fn a_check_is_read_if_there_was_one() {
+        let folder = whole_run("folder-check");
+        let check = || RunFolder::read(&folder.0)?.read_check();
+        assert_eq!(check().unwrap(), None);
+        folder.file("check.json", CHECK);
+        let found = check().unwrap().unwrap();
+        assert_eq!(
+            (found.verdict, found.recorded, found.unknown),
+            (Verdict::Linearizable, 9000, 3)
+        );
+        for wrong in ["", "{}", &CHECK.replace("\"linearizable\", \"c", "\"fine\", \"c")] {
+            folder.file("check.json", wrong);
+            let error = check().unwrap_err();
+            assert!(error.to_string().contains("check.json"), "{error}");
+        }
     }
 
     #[test]

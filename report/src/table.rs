@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::ClusterResult;
 use crate::result::Build;
+use crate::run_folder::{Check, Verdict};
 
 /// The whole text: mode, servers, clients, warnings, and the total as last line.
 pub fn render(result: &ClusterResult) -> String {
@@ -42,6 +43,16 @@ pub fn total_line(result: &ClusterResult) -> String {
     facts.push(format!("{} errors", result.sum.errors));
     if result.sum.unknown > 0 {
         facts.push(format!("{} unknown", result.sum.unknown));
+    }
+    match &result.check {
+        Some(Check { verdict: Verdict::Linearizable, conclusion, .. }) => {
+            facts.push(conclusion.clone());
+        }
+        Some(Check { verdict: Verdict::Violation, .. }) => {
+            facts.push("NOT LINEARIZABLE".to_owned());
+        }
+        Some(Check { verdict: Verdict::Undecided, .. }) => facts.push("UNDECIDED".to_owned()),
+        None => {}
     }
     if result.interrupted {
         facts.push("INTERRUPTED".to_owned());
@@ -137,7 +148,7 @@ fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 mod tests {
     use super::*;
     use crate::run_folder::RunFolder;
-    use crate::run_folder::tests::whole_run;
+    use crate::run_folder::tests::{CHECK, whole_run};
 
     fn computed(name: &str) -> ClusterResult {
         let folder = whole_run(name);
@@ -172,6 +183,19 @@ mod tests {
             "total 2000 op/s (2+2 processes on 4 machines, 4 s, hit 99.98%, 2 errors, 7 unknown, \
              INTERRUPTED, DEBUG BUILD)"
         );
+    }
+
+    #[test]
+    fn the_total_tells_what_a_check_found() {
+        let folder = whole_run("table-check");
+        let line = |check: &str| {
+            folder.file("check.json", check);
+            total_line(&crate::cluster::compute(&RunFolder::read(&folder.0).unwrap()).unwrap())
+        };
+        let verdict = |verdict: &str| CHECK.replace("\"linearizable\", \"c", verdict);
+        assert!(line(CHECK).ends_with(", 0 errors, linearizable)"));
+        assert!(line(&verdict("\"violation\", \"c")).ends_with(", 0 errors, NOT LINEARIZABLE)"));
+        assert!(line(&verdict("\"undecided\", \"c")).ends_with(", 0 errors, UNDECIDED)"));
     }
 
     #[test]

@@ -56,11 +56,22 @@ refuse_owned() {
         run_id) instead='the folder of the run names it' ;;
         port_file) instead='give the servers -port N, or nothing for any free port' ;;
         mode) instead='the launcher knows where the run takes place' ;;
+        history) instead='set KVS_CHECK=1 to have histories written and checked' ;;
         json) instead='every result is written to the folder of the run' ;;
         *) continue ;;
         esac
         die 2 "-$REPLY in the $who's arguments belongs to the launcher: $instead"
     done
+}
+
+# read_switch NAME: whether the variable of the environment is on; ends with status 2 if it is neither
+# on nor off.
+read_switch() {
+    case ${!1-} in
+    1) return 0 ;;
+    '' | 0) return 1 ;;
+    *) die 2 "$1 is '${!1}'; set it to 1, or leave it out" ;;
+    esac
 }
 
 # read_count WHAT TEXT: a number from 1 to 1,000 in $REPLY, or ends with status 2.
