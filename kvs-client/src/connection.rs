@@ -220,7 +220,7 @@ impl Link {
             lock(&link.places[place]).connected = Some(connected.clone());
             Ok(connected)
         };
-        let connecting = attempt.boxed().shared();
+        let connecting = drive(attempt);
         pool_place.connecting = Some(connecting.clone());
         connecting
     }
@@ -279,7 +279,7 @@ impl Link {
             let life = link.begin_life(&connected.channel, &hello, Some(expired)).await?;
             Ok(Connected { life, ..connected })
         };
-        renewal.boxed().shared()
+        drive(renewal)
     }
 
     async fn dial(&self) -> Result<Channel, Error> {
@@ -370,6 +370,14 @@ impl Link {
     pub(crate) async fn any_connection(self: &Arc<Self>) -> Result<Connected, Error> {
         self.connect(0, 0).await
     }
+}
+
+/// Runs an attempt in a task of its own. Others wait for it, or for the session that it opens, so it
+/// must go on when the lane that began it is left alone or dropped.
+fn drive(attempt: impl Future<Output = Result<Connected, Error>> + Send + 'static) -> Connecting {
+    let task = tokio::spawn(attempt);
+    // A task is cut short only by the end of its runtime.
+    async move { task.await.unwrap_or(Err(Error::Closed)) }.boxed().shared()
 }
 
 /// An error of the RPC layer with its causes, in one line.
