@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod counters;
 mod frames;
 mod history;
 mod log;

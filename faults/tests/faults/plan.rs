@@ -34,11 +34,13 @@ pub(crate) enum Fault {
     Stop,
     /// Nothing passes between two hosts for a while, and then everything does.
     Hold,
+    /// All sessions of a server end.
+    Expire,
 }
 
 impl Fault {
     /// All classes.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Delay,
         Self::Cut,
         Self::OneWayCut,
@@ -51,6 +53,7 @@ impl Fault {
         Self::Kill,
         Self::Stop,
         Self::Hold,
+        Self::Expire,
     ];
 
     /// The classes that a proxy makes.
@@ -70,7 +73,7 @@ impl Fault {
         match self {
             Self::DropReply | Self::SwallowReply => kind == BATCH_REPLY,
             Self::DuplicateRequest | Self::LateRequest => kind == BATCH_REQUEST,
-            Self::Kill | Self::Stop | Self::Hold => false,
+            Self::Kill | Self::Stop | Self::Hold | Self::Expire => false,
             _ => true,
         }
     }

@@ -84,9 +84,7 @@ pub(crate) async fn hammer(seed: u64, times: u32) -> (History, Arc<Injected>) {
     let injected = Arc::clone(&servers.injected);
     let client = connect(servers.config()).await;
     let is_over = AtomicBool::new(false);
-    // No DELETEs: a life that ends with unknown ones can be too open to decide.
-    let mut load = Load::mixed(seed, 0);
-    load.mix.retain(|(kind, _)| *kind != checker::history::Kind::Delete);
+    let mut load = Load::mixed(seed, 0).without_deletes();
     load.batches = 20;
     load.pause_max = Duration::from_millis(2);
     let loaded = async {

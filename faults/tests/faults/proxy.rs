@@ -110,7 +110,9 @@ enum End {
 
 async fn serve<N: Network>(shared: &Shared<N>, client: N::Stream, number: u64) {
     let upstream = shared.upstream.lock().expect("no holder of the address panicked").clone();
-    let Ok(server) = shared.network.connect(&upstream).await else {
+    // A simulated network does not ask again for a connection whose first packet was lost.
+    let connecting = timeout(shared.plan.silence, shared.network.connect(&upstream));
+    let Ok(Ok(server)) = connecting.await else {
         shared.log.add(|| format!("connection {number} finds no server"));
         return;
     };
@@ -258,7 +260,7 @@ impl<'a, N: Network> Direction<'a, N> {
                 let delay = Duration::from_micros(self.random.below(delay_us_max + 1));
                 return Ok(Some(End::Late(frame, delay)));
             }
-            Some(Fault::Kill | Fault::Stop | Fault::Hold) => {
+            Some(Fault::Kill | Fault::Stop | Fault::Hold | Fault::Expire) => {
                 unreachable!("a proxy's plan holds what a proxy does")
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use kvs_client::{Client, Config, FailureClass, Lane, Outcome};
-use kvs_server::environment::{SeededEnvironment, SystemEnvironment};
+use kvs_server::environment::SeededEnvironment;
 use kvs_server::service::{EPOCH, Service};
 use proto::batch::{BatchHeader, GroupEncoder, SessionId, assemble, read_header};
 use proto::codec::{BufferPool, ClientCodec, Request, Response, ServerCodec};
@@ -17,6 +17,7 @@ use proto::reply::{Refusal, Reply, ReplyHeader, refuse};
 use proto::shard_map::{PartitionMap, Place, slot_of};
 use tarpc::server::BaseChannel;
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, RwLock};
 use tokio_util::codec::Framed;
 
 use crate::cluster::connect;
@@ -134,32 +135,52 @@ enum Step {
 /// A server that follows a script and, when that ends, does what is right.
 struct Scripted {
     address: String,
+    environment: Arc<SeededEnvironment>,
     service: Arc<Service>,
     held: Arc<Mutex<Vec<Bytes>>>,
+    door: Arc<Door>,
+}
+
+/// Who wants to open a session must pass here.
+#[derive(Default)]
+struct Door {
+    asked: Notify,
+    lock: RwLock<()>,
 }
 
 impl Scripted {
     async fn start(steps: &[Step]) -> Self {
-        let service = service("1/1", "partitioned", Arc::new(SystemEnvironment));
+        let environment = Arc::new(SeededEnvironment::new(1));
+        let service = service("1/1", "partitioned", Arc::clone(&environment) as _);
         let listener = System.bind("127.0.0.1:0").await.expect("a free port");
         let address = System::address(&listener);
-        let held = Arc::default();
+        let (held, door) = (Arc::default(), Arc::<Door>::default());
         let script = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
-        let scripted = Self { address, service: Arc::clone(&service), held: Arc::clone(&held) };
+        let scripted = Self {
+            address,
+            environment,
+            service: Arc::clone(&service),
+            held: Arc::clone(&held),
+            door: Arc::clone(&door),
+        };
         tokio::spawn(async move {
             while let Ok(stream) = System::accept(&listener).await {
                 let (service, script) = (Arc::clone(&service), Arc::clone(&script));
-                tokio::spawn(follow(stream, service, script, Arc::clone(&held)));
+                tokio::spawn(follow(stream, service, script, Arc::clone(&held), Arc::clone(&door)));
             }
         });
         scripted
     }
 
     async fn client(&self, retry: Duration) -> Client {
+        self.client_with(|config| config.retry = retry).await
+    }
+
+    async fn client_with(&self, change: impl FnOnce(&mut Config)) -> Client {
         let mut config = Config::new(&self.address).expect("an address");
         config.timeout = Duration::from_millis(200);
-        config.retry = retry;
         config.connections = 1;
+        change(&mut config);
         connect(config).await
     }
 }
@@ -169,13 +190,20 @@ async fn follow(
     service: Arc<Service>,
     script: Arc<Mutex<VecDeque<Step>>>,
     held: Arc<Mutex<Vec<Bytes>>>,
+    door: Arc<Door>,
 ) {
     let transport = Framed::new(stream, ServerCodec::new(BufferPool::default()));
     let mut channel = BaseChannel::<Request, Response, _>::with_defaults(transport);
     while let Some(Ok(tracked)) = channel.next().await {
         let request_id = tracked.request.id;
         let message = match tracked.request.message {
-            Request::Control(request) => Response::Control(service.control(request)),
+            Request::Control(request) => {
+                if matches!(request, ControlRequest::Hello { open_session: Some(_) }) {
+                    door.asked.notify_one();
+                    drop(door.lock.read().await);
+                }
+                Response::Control(service.control(request))
+            }
             Request::Batch(body) => {
                 let step = script.lock().unwrap().pop_front().unwrap_or(Step::Execute);
                 match step {
@@ -301,6 +329,31 @@ fn assert_copies_are_refused(server: &Scripted) {
         let refusal = reply.refusal().map(|(refusal, _)| refusal);
         assert_eq!(refusal, Some(Refusal::LaneClosed));
     }
+}
+
+/// A lane is left alone while it opens a session that another lane needs, too.
+#[tokio::test]
+async fn a_lane_that_is_left_alone_does_not_hold_up_others() {
+    let server = Scripted::start(&[]).await;
+    let client = server
+        .client_with(|config| {
+            config.connections = 2;
+            config.timeout = HANG;
+        })
+        .await;
+    let (mut one, mut other) = (client.lane(), client.lane());
+    server.door.asked.notified().await;
+    server.environment.advance(PAST_THE_LEASE);
+    let shut = server.door.lock.write().await;
+    submit_increment(&mut one).await;
+    tokio::select! {
+        completed = next(&mut one) => panic!("its session has ended: {completed:?}"),
+        () = server.door.asked.notified() => {}
+    }
+    drop(shut);
+    submit_increment(&mut other).await;
+    assert_eq!(next(&mut other).await, Ok(Outcome::Counter(1)));
+    assert_eq!(next(&mut one).await, Ok(Outcome::Counter(2)));
 }
 
 /// A lane that must be closed and whose session has ended meanwhile goes on in a new session.

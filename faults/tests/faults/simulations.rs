@@ -1,50 +1,56 @@
 //! Many seeds, and that a seed is all it takes to see a failure again.
 
+use std::ops::Range;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::history::History;
 use crate::is_long;
 use crate::plan::{Fault, Injected};
 use crate::simulation::simulate;
 
-/// Names one seed to simulate alone.
-const SEED_VARIABLE: &str = "KVS_SIMULATION_SEED";
-/// Names a file for the event log of that seed.
+/// Names the seeds to simulate: one, as in `7`, or a range, as in `1000..20000`.
+const SEEDS_VARIABLE: &str = "KVS_SIMULATION_SEEDS";
+/// Names a file for the event log of the seed that is simulated last.
 const LOG_VARIABLE: &str = "KVS_SIMULATION_LOG";
 
-fn judge(seed: u64, history: &History) {
-    let judgement = history.judge(true);
-    assert!(
-        judgement.is_right(),
-        "seed {seed} (run it alone with {SEED_VARIABLE}={seed}, and with {LOG_VARIABLE}=file for \
-         its log): {judgement}"
-    );
+/// The seeds that were asked for.
+fn seeds() -> Option<Range<u64>> {
+    let text = std::env::var(SEEDS_VARIABLE).ok()?;
+    let number = |text: &str| text.parse().expect("a seed is a number");
+    Some(match text.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&text)..number(&text) + 1,
+    })
 }
 
-/// 50 seeds, 1,000 with `KVS_LONG_TESTS=1`, or the one that is named.
+fn check(seed: u64) -> Arc<Injected> {
+    let simulation = simulate(seed);
+    if let Ok(path) = std::env::var(LOG_VARIABLE) {
+        std::fs::write(path, simulation.log.join("\n")).expect("the log can be written");
+    }
+    let judgement = simulation.history.judge(true);
+    assert!(
+        judgement.is_right(),
+        "seed {seed} (run it alone with {SEEDS_VARIABLE}={seed}, and with {LOG_VARIABLE}=file for \
+         its log): {judgement}"
+    );
+    simulation.injected
+}
+
+/// 50 seeds, 1,000 with `KVS_LONG_TESTS=1`, or those that are named.
 #[test]
 fn every_seed_is_linearizable() {
-    if let Ok(seed) = std::env::var(SEED_VARIABLE) {
-        let seed = seed.parse().expect("a seed is a number");
-        let simulation = simulate(seed);
-        if let Ok(path) = std::env::var(LOG_VARIABLE) {
-            std::fs::write(path, simulation.log.join("\n")).expect("the log can be written");
-        }
-        println!("{}", simulation.injected);
-        return judge(seed, &simulation.history);
-    }
-    let seeds = if is_long() { 1000 } else { 50 };
-    let (next, injected) = (AtomicU64::new(0), Injected::default());
+    let named = seeds();
+    let seeds = named.clone().unwrap_or(0..if is_long() { 1000 } else { 50 });
+    let (next, injected) = (AtomicU64::new(seeds.start), Injected::default());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
+            if seed >= seeds.end {
                 return;
             }
-            let simulation = simulate(seed);
-            injected.add_all(&simulation.injected);
-            judge(seed, &simulation.history);
+            injected.add_all(&check(seed));
         }
     };
     std::thread::scope(|scope| {
@@ -53,8 +59,9 @@ fn every_seed_is_linearizable() {
             thread.join().expect("every seed is right");
         }
     });
-    println!("{seeds} seeds: {injected}");
-    for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::Stop) {
+    println!("seeds {seeds:?}: {injected}");
+    let in_simulations = |fault: &Fault| *fault != Fault::Stop;
+    for fault in Fault::ALL.into_iter().filter(|fault| named.is_none() && in_simulations(fault)) {
         assert!(injected.of(fault) > 0, "{fault:?} was injected");
     }
 }
@@ -76,7 +83,7 @@ fn the_same_seed_gives_the_same_log_and_another_does_not() {
     let path = std::env::temp_dir().join(format!("kvs-simulation-{}.log", std::process::id()));
     let status = Command::new(std::env::current_exe().expect("a program knows its path"))
         .args(["--exact", "simulations::every_seed_is_linearizable"])
-        .env(SEED_VARIABLE, "7")
+        .env(SEEDS_VARIABLE, "7")
         .env(LOG_VARIABLE, &path)
         .status()
         .expect("this program runs again");
