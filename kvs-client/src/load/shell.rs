@@ -22,11 +22,15 @@ pub(crate) async fn execute(command: Command, mut config: Config) -> anyhow::Res
             Some(value) => print(&value)?,
             None => return Ok(missing(&key)),
         },
-        Command::Put { key, value } => client.put(key, value).await?,
+        Command::Put { key, value } => {
+            client.put(key, value).await?;
+            print(b"ok")?;
+        }
         Command::Delete { key } => {
             if !client.delete(&key).await? {
                 return Ok(missing(&key));
             }
+            print(b"ok")?;
         }
         Command::Incr { key, by } => {
             let sum = client.increment(key, by).await?;
@@ -35,7 +39,7 @@ pub(crate) async fn execute(command: Command, mut config: Config) -> anyhow::Res
         Command::Cas { key, expected, value } => {
             let expected = Some(expected.as_bytes());
             match client.compare_and_swap(&key, expected, value).await? {
-                Swap::Swapped => (),
+                Swap::Swapped => print(b"ok")?,
                 Swap::Mismatch(Some(current)) => {
                     eprintln!("kvs-client: `{key}` holds another value, which is printed");
                     print(&current)?;
