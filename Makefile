@@ -3,7 +3,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help build run-server run-client test gate bench bench-setup clean
+.PHONY: help build run-server run-client test test-faults gate bench bench-setup clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -22,6 +22,10 @@ test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) test --workspace --locked
 	scripts/test-dependencies
 	scripts/test-launcher.sh
+
+test-faults: ## the long campaign of injected faults, and the faults that tests must notice
+	KVS_FAULTS_CAMPAIGN=1 $(CARGO) test --package faults --locked -- --nocapture --test-threads=1
+	$(CARGO) test --package faults --features mutants --locked
 
 gate: ## everything that must hold before a change goes in
 	scripts/gate

@@ -14,13 +14,16 @@
 //! - `network`: the system's TCP, or the simulation's
 //! - `frames`, `plan`, `proxy`: what goes wrong between a client and its server; of the protocol
 //!   they read no more than the header that gives a frame's length and kind
-//! - `value`, `history`, `workload`: what clients do, what they see, and whether it is right
-//! - `server`, `process`, `simulation`: servers inside the process, real ones, simulated ones
-//! - `proxied`, `processes`, `simulations`, `refusals`, `mutants`: the tests
+//! - `value`, `workload`: what clients do, and what they see
+//! - `history`, `counters`: whether that is right
+//! - `server`, `cluster`, `process`, `simulation`: servers inside the process, bare or behind
+//!   proxies, real ones, simulated ones
+//! - `proxied`, `processes`, `campaign`, `simulations`, `refusals`, `mutants`: the tests
 //!
-//! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one. With
-//! `--features mutants` the system can be broken on purpose, one fault at a time, and the tests of
-//! the module `mutants` must notice each.
+//! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one. A simulation that
+//! fails says its seed: `KVS_SIMULATION_SEEDS=7` runs it alone, `7..5000` many, and
+//! `KVS_SIMULATION_LOG=file` keeps the event log. With `--features mutants` the system can be broken
+//! on purpose, one fault at a time, and the tests of the module `mutants` must notice each.
 //!
 //! Left on purpose: faults are drawn per frame, so two runs over TCP make the same choices but not
 //! with the same timing. Only a simulation replays.

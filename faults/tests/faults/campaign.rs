@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::history::History;
-use crate::is_long;
+use crate::is_campaign;
 use crate::plan::{Fault, Injected, Plan};
 use crate::processes::hammer;
 use crate::workload::Load;
@@ -13,11 +13,11 @@ fn assert_right(what: &str, injected: &Injected, history: &History) {
     assert!(judgement.is_right(), "{what}: {judgement}");
 }
 
-/// One round, 12 with `KVS_LONG_TESTS=1`; then at least 500 faults, of every class that can be made
+/// One round, 12 with `KVS_FAULTS_CAMPAIGN=1`; then at least 500 faults, of every class that can be made
 /// outside of a simulation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_class_of_faults_leaves_linearizable_histories() {
-    let (rounds, least) = if is_long() { (12, 500) } else { (1, 50) };
+    let (rounds, least) = if is_campaign() { (12, 500) } else { (1, 50) };
     let all = Injected::default();
     for round in 0..rounds {
         let store = ["partitioned", "scc", "partitioned", "mutex"][round as usize % 4];

@@ -34,8 +34,14 @@ mod refusals;
 #[cfg(not(feature = "mutants"))]
 mod simulations;
 
-/// Whether the long tests are wanted.
+/// Whether the long tests are wanted, as the gate does.
 #[cfg(not(feature = "mutants"))]
 fn is_long() -> bool {
     std::env::var("KVS_LONG_TESTS").is_ok_and(|value| value == "1")
+}
+
+/// Whether the campaign is wanted that takes minutes: `make test-faults`.
+#[cfg(not(feature = "mutants"))]
+fn is_campaign() -> bool {
+    std::env::var("KVS_FAULTS_CAMPAIGN").is_ok_and(|value| value == "1")
 }

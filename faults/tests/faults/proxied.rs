@@ -6,7 +6,7 @@ use checker::history::Kind;
 use kvs_client::FailureClass;
 
 use crate::cluster::{Cluster, connect};
-use crate::is_long;
+use crate::is_campaign;
 use crate::plan::{Fault, Plan};
 use crate::workload::Load;
 
@@ -34,7 +34,7 @@ async fn a_server_that_never_answers_is_given_up() {
 /// Every acknowledged INCR counts exactly once, with a fifth of all replies lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn increments_count_once_with_a_fifth_of_the_replies_lost() {
-    let increments: i64 = if is_long() { 1_000_000 } else { 40_000 };
+    let increments: i64 = if is_campaign() { 1_000_000 } else { 40_000 };
     let cluster = Cluster::start(1, "partitioned", &Plan::of(&[Fault::DropReply], 3, 5)).await;
     let load = Load {
         workers: 4,
