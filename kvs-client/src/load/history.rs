@@ -2,8 +2,8 @@
 //!
 //! A batch is packed in the same pass in which it is counted, while its bytes are in the cache. As
 //! this pass does not wait, there are only as many buffers ([`BatchRecorder`]) as threads, and a
-//! worker takes the one that was used last: with a buffer for each worker, recording would cost
-//! twice as much, in cache misses. A thread of its own writes full buffers to the file.
+//! worker takes the one that was used last, which the caches still hold. A thread of its own writes
+//! full buffers to the file.
 //!
 //! An operation's id is its client and its first stamp: the one that stands inside the value that it
 //! writes. An operation that the library had to send anew took effect under another stamp, which is
