@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # variables of the launcher, which sources this
 # The check of what the clients recorded.
 
 # check_histories FLAG..: decides whether the run was linearizable; the flags are for kvs-check. Its
