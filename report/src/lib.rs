@@ -5,7 +5,7 @@
 //! It opens no socket and starts no process.
 //!
 //! - [`result`]: what one client measured;
-//! - [`server_log`]: what one server wrote every second;
+//! - [`server_log`], [`client_log`]: what one process wrote every second;
 //! - [`run_folder`]: where both lie;
 //! - [`cluster`]: the run's total, or why there is none;
 //! - [`table`]: the total as text, and the line to quote;
@@ -14,6 +14,7 @@
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
 
+pub mod client_log;
 pub mod cluster;
 pub mod plots;
 pub mod result;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::client_log::{self, ClientStats};
 use crate::result::{ResultError, RunResult, parse_json};
 use crate::server_log::{LogError, ServerLog};
 
@@ -129,6 +130,16 @@ impl RunFolder {
             .map(|number| RunResult::read(&self.path.join(format!("kvs-client-{number}.json"))))
             .collect::<Result<_, _>>()?;
         Ok(results)
+    }
+
+    /// Reads what the clients logged every second, in order of their number; nothing for one that
+    /// left no log.
+    pub fn read_client_logs(&self) -> Result<Vec<Vec<ClientStats>>, FolderError> {
+        let log = |number| {
+            let path = self.path.join(format!("kvs-client-{number}.log"));
+            if path.exists() { client_log::read(&path) } else { Ok(Vec::new()) }
+        };
+        Ok((1..=self.description.clients).map(log).collect::<Result<_, _>>()?)
     }
 
     /// Reads what a check found; `None` if there was none.
