@@ -7,6 +7,7 @@
 //! - [`result`]: what one client measured;
 //! - [`server_log`], [`client_log`]: what one process wrote every second;
 //! - [`run_folder`]: where both lie;
+//! - [`results`]: measured tables, of sweeps and comparisons;
 //! - [`cluster`]: the run's total, or why there is none;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: throughput over time.
@@ -18,6 +19,7 @@ pub mod client_log;
 pub mod cluster;
 pub mod plots;
 pub mod result;
+pub mod results;
 pub mod run_folder;
 pub mod server_log;
 pub mod table;
