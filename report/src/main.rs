@@ -8,7 +8,7 @@ use report::cluster::{self, Window};
 use report::run_folder::RunFolder;
 use report::{plots, table};
 
-/// Computes a run's total, writes cluster.json, and draws ops.svg and ops.png, all into its folder.
+/// Computes a run's total, writes cluster.json, and draws its pictures, all into its folder.
 #[derive(Parser)]
 #[command(name = "kvs-report", version)]
 struct Cli {
