@@ -125,6 +125,7 @@ one_and_one() {
         kvs-client-1.json; do
         [[ -s $KVS_LOG_DIR/latest/$file ]] || { echo "no $file" && return 1; }
     done
+    expect "$KVS_LOG_DIR/latest/run.json" '"environment": .*"commit": "[^"]+".*"cpu": "[^"]+"'
     [[ -L $KVS_LOG_DIR/latest ]]
     [[ ! -s $err ]] || { show && return 1; }
 }

@@ -35,6 +35,37 @@ pub struct Description {
     pub client_args: String,
     /// When the launcher began.
     pub started_unix_ms: u64,
+    /// Where the run took place; empty in runs of launchers that did not note it.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// Where a run took place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The commit that the binaries were built from; `-dirty` behind it if files were changed.
+    #[serde(default)]
+    pub commit: String,
+    /// The machines.
+    #[serde(default)]
+    pub hosts: Vec<Host>,
+}
+
+/// One machine of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Its cores, as the system counts them.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// The kernel's name and release.
+    pub kernel: String,
+    /// The system's name.
+    pub system: String,
 }
 
 /// What kvs-check found: the part of `check.json` that the total tells.
@@ -291,6 +322,25 @@ pub(crate) mod tests {
             let error = read().unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn the_environment_is_read_if_it_was_noted() {
+        let folder = whole_run("folder-environment");
+        assert_eq!(RunFolder::read(&folder.0).unwrap().description.environment.hosts, []);
+        let host = r#"{"name": "node0", "cpu": "Xeon", "cores": 16, "memory_bytes": 7,
+            "kernel": "Linux 6.8", "system": "Ubuntu 24.04", "later": "fields are skipped"}"#;
+        let noted = |host: &str| {
+            let environment =
+                format!("\"environment\": {{\"commit\": \"abc\", \"hosts\": [{host}]}}");
+            DESCRIPTION.replacen('{', &format!("{{{environment}, "), 1)
+        };
+        folder.file("run.json", &noted(host));
+        let environment = RunFolder::read(&folder.0).unwrap().description.environment;
+        assert_eq!((environment.commit.as_str(), environment.hosts[0].cores), ("abc", 16));
+        folder.file("run.json", &noted("{}"));
+        let error = RunFolder::read(&folder.0).unwrap_err();
+        assert!(error.to_string().contains("missing field `name`"), "{error}");
     }
 
     #[test]
