@@ -65,6 +65,11 @@
 //!
 //! A GET of a zipfian run takes 12 to 15 bytes and one pair of times per batch.
 //!
+//! *Fail* is for operations that had no effect and will have none: those that were refused or never
+//! sent, and INCRs that found no integer or left its range. It says nothing of what the operation
+//! saw, so such an INCR is not checked against the value that it found; to drop a pure observation
+//! can hide a fault, and never makes a false alarm.
+//!
 //! # A writer that was killed
 //!
 //! Its file lacks the end, and the last batches, which may have taken effect. Recording what will
@@ -110,7 +115,8 @@ pub enum Kind {
 pub enum Outcome {
     /// It took effect between its invocation and its response.
     Ok = 0,
-    /// It provably was not executed.
+    /// It provably changed nothing: it was not executed, or is an INCR that found no integer or left
+    /// its range.
     Fail = 1,
     /// It may have taken effect, or may still.
     Unknown = 2,

@@ -129,14 +129,14 @@ impl WorkerHistory {
         BatchHistory { history: self, recorder: Some(recorder), plan }
     }
 
-    /// Records a batch for whose replies nobody waits any more.
-    pub(crate) fn abandon(&mut self, plan: &Plan, lane: &Lane) {
+    /// Records a batch that was never sent.
+    pub(crate) fn unsent(&mut self, plan: &Plan, lane: &Lane) {
         let mut batch = self.begin(plan);
         for (index, planned) in plan.operations.iter().enumerate() {
             let boot = lane.boot_id(&history_key(*planned).to_bytes());
             let stamp = plan.first_stamp + index as u64;
             let place = Place { stamp, sequence: None, boot };
-            batch.push(index, Err(FailureClass::Unknown), place);
+            batch.push(index, Err(FailureClass::NotApplied), place);
         }
     }
 }
@@ -233,6 +233,10 @@ fn told(
         (Kind::Swap, Ok(Outcome::MismatchNotRecorded)) => ok(Value::NotKnown, Written::Nothing),
         (Kind::Increment, Ok(Outcome::Counter(count))) => {
             ok(Value::NotKnown, Written::Number(count))
+        }
+        // The value was no integer, or the sum too great, and nothing changed.
+        (Kind::Increment, Ok(Outcome::NotAnInteger | Outcome::Overflow)) => {
+            told(Ending::Fail, Value::NotKnown, Written::Nothing)
         }
         (kind, Err(FailureClass::NotApplied)) => {
             told(Ending::Fail, Value::NotKnown, intended(kind))

@@ -239,8 +239,6 @@ pub(crate) struct Recorder {
     pub(crate) faults: Faults,
     /// Operations that each server acknowledged as executed, in all phases.
     pub(crate) acknowledged: Vec<u64>,
-    /// Mutations in flight.
-    open_mutations: u64,
 }
 
 impl Recorder {
@@ -254,21 +252,6 @@ impl Recorder {
             timeline: Vec::new(),
             faults: Faults::default(),
             acknowledged: vec![0; servers],
-            open_mutations: 0,
-        }
-    }
-
-    /// Takes note that a batch was sent.
-    pub(crate) fn sent(&mut self, plan: &Plan) {
-        self.open_mutations += plan.mutations();
-    }
-
-    /// Takes note that nobody will wait for the replies that are still open.
-    pub(crate) fn abandon(&mut self) {
-        let open = std::mem::take(&mut self.open_mutations);
-        if open > 0 {
-            self.faults.unknown += open;
-            self.faults.tell(|| "the run was ended while replies were missing".to_owned());
         }
     }
 
@@ -296,7 +279,6 @@ impl Recorder {
                 Err(failure) => self.faults.failed(*planned, &failure),
             }
         }
-        self.open_mutations = self.open_mutations.saturating_sub(plan.mutations());
         if let Some(at) = control.in_window(response) {
             let latency = response.saturating_duration_since(plan.invocation);
             self.latencies.record(latency, &counts);
@@ -385,7 +367,6 @@ impl Recorder {
         for (sum, more) in self.acknowledged.iter_mut().zip(&other.acknowledged) {
             *sum += more;
         }
-        self.open_mutations += other.open_mutations;
     }
 }
 
@@ -439,7 +420,6 @@ mod tests {
         pending: &mut PendingSwaps,
     ) -> Counts {
         let control = Control::for_operations(1_000);
-        recorder.sent(plan);
         let replies =
             given.iter().map(|outcome| Reply { outcome: *outcome, server: 1, reissued: false });
         recorder.batch(plan, Instant::now(), &control, replies, pending)
@@ -588,25 +568,6 @@ mod tests {
         assert_eq!(recorder.acknowledged, [2, 0]);
         assert_eq!(recorder.faults.value_mismatches, 1);
         assert!(recorder.timeline.is_empty());
-    }
-
-    #[test]
-    fn mutations_in_flight_are_unknown_once_they_are_abandoned() {
-        let mut recorder = recorder();
-        let gets = plan(&[(Kind::Get, 1)]);
-        recorder.sent(&gets);
-        record(
-            &mut recorder,
-            &plan(&[(Kind::Put, 1)]),
-            &[Ok(Outcome::Done)],
-            &mut PendingSwaps::default(),
-        );
-        recorder.abandon();
-        assert!(recorder.faults.is_empty(), "nothing but a read is open");
-        recorder.sent(&plan(&[(Kind::Get, 1), (Kind::Put, 2), (Kind::Delete, 3)]));
-        recorder.abandon();
-        assert_eq!((recorder.faults.errors, recorder.faults.unknown), (0, 2));
-        assert!(recorder.faults.first.is_some());
     }
 
     #[test]

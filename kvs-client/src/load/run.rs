@@ -342,9 +342,7 @@ impl Run {
                 () = patience => {
                     control.stop();
                     if give_up.replace(tokio::time::Instant::now() + DRAIN_MAX).is_some() {
-                        tasks.shutdown().await;
-                        self.abandon();
-                        break;
+                        control.abandon();
                     }
                 }
             }
@@ -360,13 +358,6 @@ impl Run {
         let operations = text::count(totals.operations);
         let line = format!("history of {operations} operations, {}\n", text::bytes(totals.bytes));
         write_lines(&line).context(UNWRITABLE)
-    }
-
-    /// Counts what is still open as unknown.
-    fn abandon(&self) {
-        for recorder in &self.recorders {
-            recorder.lock().unwrap_or_else(PoisonError::into_inner).abandon();
-        }
     }
 
     /// Tells the servers to forget the client. It is a courtesy: they would by themselves.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::super::cli::Cli;
 use super::*;
-use support::{TestServer, start_all};
+use support::{Dam, TestServer, start_all};
 
 /// A run on these hosts, and its result.
 async fn run_with(hosts: &str, name: &str, args: &[&str]) -> (Ending, RunResult) {
@@ -158,6 +158,42 @@ async fn an_interrupt_ends_the_run_with_what_there_is() {
     assert_eq!((ending, result.interrupted), (Ending::Interrupted, true));
     assert!(result.window_s < 3600.0);
     assert_eq!(keys(&servers), 2000, "the cleanup was skipped");
+}
+
+/// One of two servers falls silent, and then the run is interrupted: all that the other has
+/// executed is known, and only the silent one's operations are unknown.
+#[tokio::test]
+async fn an_interrupt_leaves_unknown_what_was_not_answered_and_no_more() {
+    let (servers, _) = start_all(2, "partitioned").await;
+    let dam = Dam::before(&servers[1]).await;
+    let hosts = format!("{},{}", servers[0].address, dam.address);
+    let history = result_path("silent-history");
+    let path = history.to_str().expect("the path is text");
+    let interrupt = Interrupt::new();
+    let args = ["-secs", "3600", "-workload", "A", "-depth", "2", "-history", path];
+    let running = run_until(&hosts, "silent", &args, interrupt.clone());
+    let executed = || servers[0].service.statistics().snapshot().operations();
+    let watching = async {
+        while executed() < 5000 {
+            tokio::task::yield_now().await;
+        }
+        dam.shut();
+        interrupt.raise();
+    };
+    let (result, ()) = tokio::join!(running, watching);
+    let (ending, result) = result.expect("an interrupted run has a result");
+    assert_eq!(ending, Ending::Faulty);
+    assert!(result.unknown > 0, "{result:?}");
+    assert_eq!(result.acknowledged[0].operations, executed(), "{result:?}");
+    let silent = servers[1].service.statistics().snapshot().operations();
+    assert!(result.acknowledged[1].operations < silent + result.unknown, "{result:?}");
+    let options = checker::Options::default();
+    let checked = checker::check(std::slice::from_ref(&history), &options, &|_| ());
+    std::fs::remove_file(&history).expect("the history was written");
+    let report = checked.expect("the history can be read");
+    assert_eq!(report.verdict, checker::Verdict::Linearizable, "{report}");
+    // The history holds reads without an answer, too.
+    assert!(report.unknown >= result.unknown, "{report}");
 }
 
 #[tokio::test]
