@@ -10,13 +10,15 @@
 //! - [`results`]: measured tables, of sweeps and comparisons;
 //! - [`cluster`]: the run's total, or why there is none;
 //! - [`table`]: the total as text, and the line to quote;
-//! - [`plots`]: throughput over time.
+//! - [`plots`]: the pictures of a run;
+//! - [`page`]: all of it as one HTML page.
 //!
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
 
 pub mod client_log;
 pub mod cluster;
+pub mod page;
 pub mod plots;
 pub mod result;
 pub mod results;

@@ -7,6 +7,7 @@
 //! log/<run>/kvs-client-<i>.json one per client, its result
 //! log/<run>/check.json          what kvs-check found, if it was asked
 //! log/<run>/cluster.json        the total, computed here
+//! log/<run>/report.html         the report, written here
 //! log/<run>/ops.svg, ops.png, .. the pictures, drawn here
 //! ```
 

@@ -259,7 +259,7 @@ fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
         Panel { x: run.time.axis(), y, series, rules, window: run.time.window }
     });
     let against = match link_mbit {
-        Some(mbit) => format!("against {}", link_name(mbit)),
+        Some(mbit) => format!("; dashed: {}", link_name(mbit)),
         None => "; the system knows no speed of the link".to_owned(),
     };
     Some(Picture {
@@ -267,8 +267,7 @@ fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
         caption: format!(
             "Bytes each way over the busiest network interface of each machine over time, \
              {against}."
-        )
-        .replace(", ;", ";"),
+        ),
         figure: Figure { panels: panels.collect() },
     })
 }
