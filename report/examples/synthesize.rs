@@ -30,7 +30,7 @@ fn main() {
 }
 
 /// Writes a run of as many machines as processes.
-pub fn write(folder: &Path, servers: u64, clients: u64, seconds: u64) {
+pub(crate) fn write(folder: &Path, servers: u64, clients: u64, seconds: u64) {
     std::fs::create_dir_all(folder).expect("the folder can be made");
     let put = |name: String, text: &str| {
         std::fs::write(folder.join(name), text).expect("the folder can be written to");
