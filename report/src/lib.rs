@@ -9,6 +9,7 @@
 //! - [`run_folder`]: where both lie;
 //! - [`results`]: measured tables, of sweeps and comparisons;
 //! - [`cluster`]: the run's total, or why there is none;
+//! - [`warnings`]: what to know beside it, with the remedy;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`page`]: all of it as one HTML page.
@@ -25,3 +26,4 @@ pub mod results;
 pub mod run_folder;
 pub mod server_log;
 pub mod table;
+pub mod warnings;

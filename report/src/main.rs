@@ -43,5 +43,11 @@ fn report_on(run_dir: &std::path::Path) -> anyhow::Result<()> {
     page?;
     result.write(&run.path.join("cluster.json"))?;
     print!("{}", table::render(&result));
+    anyhow::ensure!(
+        result.failures.is_empty(),
+        "the run is not whole, {}; see the logs in {}",
+        result.failures.join(", "),
+        run.path.display()
+    );
     Ok(())
 }

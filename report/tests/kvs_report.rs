@@ -74,10 +74,26 @@ fn the_page_of_a_minute_on_eight_machines_is_small() {
 }
 
 #[test]
-fn a_missing_result_is_told_and_the_plot_is_still_drawn() {
+fn a_run_that_lacks_a_process_has_a_total_and_fails() {
     let run = Copy::new("missing");
     std::fs::remove_file(run.0.join("kvs-client-2.json")).unwrap();
-    assert!(failure(&run.0).contains("kvs-client-2.json"));
+    let output = kvs_report(&run.0);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("total ") && last.contains("CLIENT 2 LEFT NO RESULT"), "{last}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("not whole, client 2 left no result"), "{told}");
+    assert!(run.0.join("ops.png").exists() && run.0.join("cluster.json").exists());
+}
+
+#[test]
+fn a_run_without_results_is_told_and_the_plot_is_still_drawn() {
+    let run = Copy::new("none");
+    for number in 1..=2 {
+        std::fs::remove_file(run.0.join(format!("kvs-client-{number}.json"))).unwrap();
+    }
+    assert!(failure(&run.0).contains("no client left a result"));
     assert!(run.0.join("ops.png").exists());
     assert!(std::fs::read_to_string(run.0.join("report.html")).unwrap().contains("No total"));
     assert!(!run.0.join("cluster.json").exists());
