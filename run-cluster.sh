@@ -229,15 +229,16 @@ check_failed() {
     ((${#texts[@]} == 0)) || fail "${texts[@]}"
 }
 
-# fail TEXT..: stops what runs, draws what there is, and says why.
+# fail TEXT..: stops what runs, tells and draws what there is, and says why.
 fail() {
     end_progress
     stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
     stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
     # A client that was killed left a history without an end.
     check_histories -allow_truncated
-    # What the servers logged until then can still be plotted.
-    "$bin/kvs-report" "$run" >"$run/kvs-report.log" 2>&1 || true
+    # What was measured until then is told, and who is missing from it; without a result of any
+    # client, the servers' seconds are still plotted.
+    "$bin/kvs-report" "$run" 2>"$run/kvs-report.log" || true
     die 1 "$@" ${REPLY:+"$REPLY"}
 }
 
