@@ -62,6 +62,22 @@ async fn every_workload_is_done_to_the_last_operation() {
 }
 
 #[tokio::test]
+async fn servers_inside_the_process_execute_what_is_acknowledged() {
+    let args = ["-workload", "A", "-operations", "5050", "-depth", "3"];
+    let (ending, result) = run_with("mem:3", "memory", &args).await;
+    assert_eq!((ending, result.operations), (Ending::Clean, 5050));
+    let acknowledged: Vec<u64> =
+        result.acknowledged.iter().map(|server| server.operations).collect();
+    assert_eq!(acknowledged.iter().sum::<u64>(), 2000 + 5050);
+    assert!(acknowledged.iter().all(|&operations| operations > 1000), "{acknowledged:?}");
+    assert_eq!(result.acknowledged[2].endpoint, "mem:3/3");
+    // The twin: a server that executed what nobody was answered is told apart.
+    let error = compare(Ending::Clean, 7051, 7050).unwrap_err().to_string();
+    assert!(error.contains("7051") && error.contains("7050"), "{error}");
+    assert_eq!(compare(Ending::Faulty, 7051, 7050).unwrap(), Ending::Faulty);
+}
+
+#[tokio::test]
 async fn counters_deletes_and_swaps_are_done_and_cleaned_up() {
     let (servers, hosts) = start_all(2, "partitioned").await;
     let mix = "get=30,put=10,insert=10,del=20,cas=20,incr=10";
