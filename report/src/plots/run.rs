@@ -265,8 +265,7 @@ fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
     Some(Picture {
         name: "network".to_owned(),
         caption: format!(
-            "Bytes each way over the busiest network interface of each machine over time, \
-             {against}."
+            "Bytes each way over the busiest network interface of each machine over time{against}."
         ),
         figure: Figure { panels: panels.collect() },
     })
@@ -533,7 +532,7 @@ mod tests {
         let network = pictures.iter().find(|picture| picture.name == "network").unwrap();
         let series = &network.figure.panels[0].series;
         assert_eq!((series.len(), series[0].name.as_str()), (1, "lo"));
-        assert!(network.caption.ends_with("the system knows no speed of the link."));
+        assert!(network.caption.ends_with("over time; the system knows no speed of the link."));
     }
 
     #[test]
