@@ -48,6 +48,8 @@ source "$root/scripts/launcher/arguments.sh"
 source "$root/scripts/launcher/build.sh"
 # shellcheck source=scripts/launcher/check.sh
 source "$root/scripts/launcher/check.sh"
+# shellcheck source=scripts/launcher/environment.sh
+source "$root/scripts/launcher/environment.sh"
 # shellcheck source=scripts/launcher/processes.sh
 source "$root/scripts/launcher/processes.sh"
 
@@ -107,7 +109,7 @@ read_arguments() {
 
 # Sets run, a new folder, and points latest at it.
 make_run_folder() {
-    local base stamp number=1 mode_json server_json client_json
+    local base stamp number=1 mode_json server_json client_json commit_json
     base=$(realpath -m -- "${KVS_LOG_DIR:-$root/log}")
     mkdir -p -- "$base" || die 1 "cannot make the folder $base; set KVS_LOG_DIR to another"
     stamp=$(date +%Y%m%d-%H%M%S)
@@ -125,9 +127,11 @@ make_run_folder() {
     json_text "$mode" && mode_json=$REPLY
     json_text "${server_args[*]}" && server_json=$REPLY
     json_text "${client_args[*]}" && client_json=$REPLY
+    commit_of "$root" && json_text "$REPLY" && commit_json=$REPLY
     cat >"$run/run.json" <<END
 {"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": 1,
- "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $(date +%s%3N)}
+ "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $(date +%s%3N),
+ "environment": {"commit": $commit_json, "hosts": [$(machine_json)]}}
 END
     printf 'logs in %s\n' "$(short_path "$run")"
 }
@@ -225,15 +229,16 @@ check_failed() {
     ((${#texts[@]} == 0)) || fail "${texts[@]}"
 }
 
-# fail TEXT..: stops what runs, draws what there is, and says why.
+# fail TEXT..: stops what runs, tells and draws what there is, and says why.
 fail() {
     end_progress
     stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
     stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
     # A client that was killed left a history without an end.
     check_histories -allow_truncated
-    # What the servers logged until then can still be plotted.
-    "$bin/kvs-report" "$run" >"$run/kvs-report.log" 2>&1 || true
+    # What was measured until then is told, and who is missing from it; without a result of any
+    # client, the servers' seconds are still plotted.
+    "$bin/kvs-report" "$run" 2>"$run/kvs-report.log" || true
     die 1 "$@" ${REPLY:+"$REPLY"}
 }
 

@@ -125,6 +125,7 @@ one_and_one() {
         kvs-client-1.json; do
         [[ -s $KVS_LOG_DIR/latest/$file ]] || { echo "no $file" && return 1; }
     done
+    expect "$KVS_LOG_DIR/latest/run.json" '"environment": .*"commit": "[^"]+".*"cpu": "[^"]+"'
     [[ -L $KVS_LOG_DIR/latest ]]
     [[ ! -s $err ]] || { show && return 1; }
 }
@@ -186,7 +187,8 @@ checked_with_a_server_killed() {
     kill -KILL "$(child '-shard 2/2')"
     ends_with 1
     expect "$err" 'kvs-server 2 was killed by SIGKILL'
-    tail -n 1 "$out" | grep -qE '^verdict +linearizable$' || { show && return 1; }
+    expect "$out" '^verdict +linearizable$'
+    expect "$out" '^total [0-9]+ op/s .*linearizable.*, SERVER 2 DIED, INTERRUPTED'
     [[ $(check_json recorded) == "$(check_json checked)" ]]
     (($(check_json unknown) > 0)) || { show && return 1; }
 }
@@ -268,6 +270,7 @@ server_killed() {
     kill -KILL "$(child '-shard 2/2')"
     ends_with 1
     expect "$err" 'kvs-server 2 was killed by SIGKILL.*see .*kvs-server-2.log'
+    expect "$out" '^total [0-9]+ op/s .*, SERVER 2 DIED, INTERRUPTED'
     ((SECONDS - started <= 10)) || { echo "took $((SECONDS - started)) s" && return 1; }
 }
 
@@ -276,6 +279,7 @@ client_killed() {
     kill -KILL "$(child '-client_index 2')"
     ends_with 1
     expect_one_line "$err" 'kvs-client 2 was killed by SIGKILL'
+    expect "$out" '^total [0-9]+ op/s .*, CLIENT 2 LEFT NO RESULT, INTERRUPTED'
 }
 
 server_paused() {

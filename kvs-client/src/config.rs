@@ -21,6 +21,14 @@ pub enum Endpoint {
     Tcp(String),
     /// `unix:/path`.
     Unix(PathBuf),
+    /// One of the `count` servers that `mem:COUNT` asks for inside this process, from 1. Whoever
+    /// makes them gives the client a [`Connector`] that leads to them.
+    Memory {
+        /// The server's place.
+        index: u32,
+        /// How many there are.
+        count: u32,
+    },
 }
 
 impl FromStr for Endpoint {
@@ -35,6 +43,8 @@ impl FromStr for Endpoint {
         let is_bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
         let has_space = text.chars().any(char::is_whitespace);
         match port.parse::<u16>() {
+            // It stands alone: see `endpoints`.
+            _ if host == "mem" => Err(refused()),
             Ok(port) if port != 0 && !host.is_empty() && !is_bare_v6 && !has_space => {
                 Ok(Self::Tcp(text.to_owned()))
             }
@@ -48,10 +58,26 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Memory { index, count } => write!(f, "mem:{index}/{count}"),
         }
     }
 }
 
+/// The endpoints of a list with commas between them, or of `mem:COUNT`.
+fn endpoints(hosts: &str) -> Result<Vec<Endpoint>, Error> {
+    let Some(count) = hosts.trim().strip_prefix("mem:") else {
+        return hosts.split(',').map(|text| text.trim().parse()).collect();
+    };
+    match count.parse() {
+        Ok(count @ 1..=MEMORY_SERVERS_MAX) => {
+            Ok((1..=count).map(|index| Endpoint::Memory { index, count }).collect())
+        }
+        _ => Err(Error::Endpoint { text: hosts.to_owned() }),
+    }
+}
+
+/// Most servers inside one process.
+const MEMORY_SERVERS_MAX: u32 = 64;
 /// Most servers of one client.
 pub(crate) const SERVERS_MAX: usize = 1024;
 /// Most connections to one server.
@@ -87,6 +113,12 @@ impl Connector for SystemConnector {
                     Box::new(stream) as Box<dyn Stream>
                 }
                 Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                Endpoint::Memory { .. } => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "servers inside the process need a Connector that leads to them",
+                    ));
+                }
             })
         };
         connect.boxed()
@@ -129,18 +161,14 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// The defaults, for the servers in a comma-separated list.
+    /// The defaults, for the servers in a comma-separated list, or for `mem:COUNT`.
     ///
     /// # Errors
     ///
     /// [`Error::Endpoint`] names the part that can't be read.
     pub fn new(hosts: &str) -> Result<Self, Error> {
-        let hosts = hosts
-            .split(',')
-            .map(|text| text.trim().parse())
-            .collect::<Result<Vec<Endpoint>, Error>>()?;
         Ok(Self {
-            hosts,
+            hosts: endpoints(hosts)?,
             connections: 4,
             timeout: Duration::from_secs(10),
             retry: Duration::from_secs(10),
@@ -197,6 +225,24 @@ mod tests {
         let config = Config::new("a:1, b:2").unwrap();
         assert_eq!(config.hosts.len(), 2);
         assert!(Config::new("a:1,,b:2").is_err());
+    }
+
+    #[test]
+    fn servers_inside_the_process_are_counted() {
+        let config = Config::new(" mem:2").unwrap();
+        let shown: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["mem:1/2", "mem:2/2"]);
+        for wrong in ["mem:", "mem:0", "mem:65", "mem:-1", "mem:2,a:1", "a:1,mem:2"] {
+            let error = Config::new(wrong).unwrap_err().to_string();
+            assert!(error.contains("mem:4"), "{wrong}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_systems_sockets_lead_to_no_server_inside_the_process() {
+        let endpoint = Endpoint::Memory { index: 1, count: 1 };
+        let Err(error) = SystemConnector.connect(&endpoint).await else { panic!("there is none") };
+        assert!(error.to_string().contains("Connector"), "{error}");
     }
 
     #[test]

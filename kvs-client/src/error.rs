@@ -97,7 +97,8 @@ pub enum Error {
     /// The list of hosts can't be read.
     #[error(
         "`{text}` is not an endpoint; write host:port or unix:/path, several of them with commas \
-         between, as in node0:8080,node1:8080"
+         between, as in node0:8080,node1:8080; or mem:4 alone for four servers inside the load \
+         generator (64 at most)"
     )]
     Endpoint {
         /// The part that is wrong.

@@ -177,30 +177,54 @@ impl Lane {
     /// is in flight. Nothing is lost when the returned future is dropped.
     pub async fn next(&mut self) -> Option<Completed> {
         loop {
-            if self.again.as_ref().is_some_and(|again| again.pending.missing == 0) {
-                let again = self.again.take().expect("it was there a moment ago");
-                let ticket = again.pending.ticket;
-                let (outcomes, bodies) = again.merge();
-                if let Some(completed) = self.settle(ticket, outcomes, bodies) {
-                    return Some(completed);
-                }
-                continue;
+            if let Some(completed) = self.take_completed() {
+                return Some(completed);
             }
-            let front_is_done = self.again.is_none()
-                && self.pending.front().is_some_and(|pending| pending.missing == 0);
-            if front_is_done {
-                let pending = self.pending.pop_front().expect("it was there a moment ago");
-                let ticket = pending.ticket;
-                let (outcomes, bodies) = pending.finish();
-                if let Some(completed) = self.settle(ticket, outcomes, bodies) {
-                    return Some(completed);
-                }
-                continue;
-            }
-            if self.again.is_none() && self.pending.is_empty() {
+            if self.in_flight() == 0 {
                 return None;
             }
             poll_fn(|cx| self.poll_frame(cx)).await;
+        }
+    }
+
+    /// Ends all batches in flight without waiting for them, and returns them in the order of
+    /// submission. What a server has answered by now has its outcome; of the rest, what was sent is
+    /// unknown, and what was not sent, or what the server put off, is not applied. The lane may be
+    /// used on.
+    pub async fn abandon(&mut self) -> Vec<Completed> {
+        self.pump().await;
+        let mut all = Vec::new();
+        loop {
+            all.extend(std::iter::from_fn(|| self.take_completed()));
+            if self.in_flight() == 0 {
+                return all;
+            }
+            for server in 0..self.servers.len() {
+                self.servers[server].abandon();
+                while let Some((tag, frame, end)) = self.servers[server].take_ended() {
+                    self.file(tag, frame, end);
+                }
+            }
+        }
+    }
+
+    /// The next batch in the order of submission, if no frame of it is missing.
+    fn take_completed(&mut self) -> Option<Completed> {
+        loop {
+            let (ticket, (outcomes, bodies)) = match self.again.take() {
+                Some(again) if again.pending.missing == 0 => (again.pending.ticket, again.merge()),
+                None if self.pending.front().is_some_and(|pending| pending.missing == 0) => {
+                    let pending = self.pending.pop_front().expect("it was there a moment ago");
+                    (pending.ticket, pending.finish())
+                }
+                again => {
+                    self.again = again;
+                    return None;
+                }
+            };
+            if let Some(completed) = self.settle(ticket, outcomes, bodies) {
+                return Some(completed);
+            }
         }
     }
 
@@ -250,25 +274,29 @@ impl Lane {
     /// Waits until a frame has ended, and files it.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut progress = Poll::Pending;
-        for server in &mut self.servers {
-            while let Poll::Ready((tag, frame, end)) = server.poll_frame(cx) {
-                let pending = if tag.is_again {
-                    let again = self.again.as_mut().expect("its frames are open");
-                    &mut again.pending
-                } else {
-                    let oldest = self.pending.front().expect("its frames are open").ticket;
-                    &mut self.pending[(tag.ticket - oldest) as usize]
-                };
-                debug_assert_eq!(pending.ticket, tag.ticket);
-                pending.frames[frame] = Some(end);
-                pending.missing -= 1;
-                if pending.missing == 0 {
-                    pending.rooms.clear();
-                }
+        for server in 0..self.servers.len() {
+            while let Poll::Ready((tag, frame, end)) = self.servers[server].poll_frame(cx) {
+                self.file(tag, frame, end);
                 progress = Poll::Ready(());
             }
         }
         progress
+    }
+
+    /// Puts a frame that has ended to its batch.
+    fn file(&mut self, tag: FrameTag, frame: usize, end: FrameEnd) {
+        let pending = if tag.is_again {
+            &mut self.again.as_mut().expect("its frames are open").pending
+        } else {
+            let oldest = self.pending.front().expect("its frames are open").ticket;
+            &mut self.pending[(tag.ticket - oldest) as usize]
+        };
+        debug_assert_eq!(pending.ticket, tag.ticket);
+        pending.frames[frame] = Some(end);
+        pending.missing -= 1;
+        if pending.missing == 0 {
+            pending.rooms.clear();
+        }
     }
 }
 

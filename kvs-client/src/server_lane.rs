@@ -257,6 +257,21 @@ impl ServerLane {
         }
     }
 
+    /// A frame that has ended already.
+    pub(crate) fn take_ended(&mut self) -> Option<(FrameTag, usize, FrameEnd)> {
+        self.ended.pop_front()
+    }
+
+    /// Ends all that is open at once: nobody waits for it any more.
+    pub(crate) fn abandon(&mut self) {
+        self.give_up("nobody waited for it any longer");
+        if self.must_close
+            && let State::Up(connected) = &self.state
+        {
+            self.close(connected.clone());
+        }
+    }
+
     /// Takes the answer to the front's call.
     fn take_answer(&mut self, answer: Result<Response, RpcError>) {
         self.open.front_mut().expect("the answer is the front's").call = None;

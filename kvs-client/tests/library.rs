@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kvs_client::{Client, Config, Error, FailureClass, Outcome, Swap};
-use support::{TestServer, start_all};
+use support::{Dam, TestServer, start_all};
 
 #[path = "../examples/batches.rs"]
 #[allow(dead_code, missing_docs)]
@@ -304,6 +304,114 @@ async fn a_server_that_stays_away_is_given_up() {
     }
     let refused = classes.get(&FailureClass::NotApplied).copied().unwrap_or(0);
     assert!(refused >= 4, "what was never sent was not applied: {classes:?}");
+}
+
+/// One of two servers answers no more. What the other has answered is known all the same.
+#[tokio::test]
+async fn an_abandoned_batch_keeps_what_was_answered() {
+    let (servers, _) = start_all(2, "partitioned").await;
+    let dam = Dam::before(&servers[1]).await;
+    let mut config = Config::new(&format!("{},{}", servers[0].address, dam.address)).unwrap();
+    config.connections = 1;
+    let client = Client::connect_with(config).await.unwrap();
+    let mut lane = client.lane();
+    let keys: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+    let increments = |mut batch: kvs_client::Batch| {
+        keys.iter().for_each(|key| batch.increment(key, 1).unwrap());
+        batch
+    };
+    let batch = increments(lane.batch(keys.len()));
+    lane.submit(batch).await;
+    let outcomes = lane.next().await.unwrap().outcomes;
+    assert!((0..keys.len()).all(|index| outcomes.get(index) == Ok(Outcome::Counter(1))));
+    let near = (0..keys.len()).find(|index| outcomes.server(*index) == 0).unwrap();
+
+    dam.shut();
+    let batch = increments(lane.batch(keys.len()));
+    let ticket = lane.submit(batch).await;
+    // It comes after the batch on the same connection, so the batch's reply is at hand.
+    assert_eq!(client.increment(&keys[near], 1).await, Ok(3));
+    let completed = lane.abandon().await;
+    assert_eq!(completed.iter().map(|batch| batch.ticket).collect::<Vec<_>>(), [ticket]);
+    let outcomes = &completed[0].outcomes;
+    let mut seen = [0, 0];
+    for index in 0..keys.len() {
+        seen[outcomes.server(index)] += 1;
+        match outcomes.server(index) {
+            0 => assert_eq!(outcomes.get(index), Ok(Outcome::Counter(2))),
+            _ => assert_eq!(outcomes.get(index).unwrap_err().class(), FailureClass::Unknown),
+        }
+    }
+    assert!(seen.iter().all(|operations| *operations > 0), "both servers have keys: {seen:?}");
+
+    // The lane goes on; what it can't send is not applied.
+    let batch = increments(lane.batch(keys.len()));
+    lane.submit(batch).await;
+    assert_eq!(client.increment(&keys[near], 1).await, Ok(5));
+    let completed = lane.abandon().await;
+    let outcomes = &completed[0].outcomes;
+    for index in (0..keys.len()).filter(|index| *index != near) {
+        match outcomes.server(index) {
+            0 => assert_eq!(outcomes.get(index), Ok(Outcome::Counter(3))),
+            _ => assert_eq!(outcomes.get(index).unwrap_err().class(), FailureClass::NotApplied),
+        }
+    }
+    assert!(lane.abandon().await.is_empty(), "nothing is in flight");
+}
+
+/// After it was abandoned, a lane's late batch comes to nothing, and its successor counts from it.
+#[tokio::test]
+async fn an_abandoned_lane_goes_on_with_the_same_server() {
+    let (servers, hosts) = start_all(1, "partitioned").await;
+    let client = Client::connect(&hosts).await.unwrap();
+    let mut lane = client.lane();
+    let mut unanswered = 0;
+    for _ in 0..50 {
+        let mut batch = lane.batch(1);
+        batch.increment("n", 1).unwrap();
+        lane.submit(batch).await;
+        let completed = lane.abandon().await;
+        unanswered += usize::from(completed[0].outcomes.get(0).is_err());
+    }
+    assert!(unanswered > 0, "nobody waited");
+    let mut batch = lane.batch(1);
+    batch.increment("n", 1).unwrap();
+    lane.submit(batch).await;
+    let last = lane.next().await.unwrap().outcomes.shared(0).unwrap();
+    let Outcome::Counter(count) = last else { panic!("an INCR has a count: {last:?}") };
+    assert!((1..=51).contains(&count), "each counted once at most: {count}");
+    assert_eq!(client.increment("n", 0).await, Ok(count), "nothing of it is applied late");
+    drop(servers);
+}
+
+/// What did not fit into the reply was not executed, and nobody asks for it again.
+#[tokio::test]
+async fn what_was_put_off_is_not_applied_once_it_is_abandoned() {
+    let (_servers, hosts) = start_all(1, "partitioned").await;
+    let mut config = Config::new(&hosts).unwrap();
+    config.connections = 1;
+    let client = Client::connect_with(config).await.unwrap();
+    for number in 0..6 {
+        client.put(format!("big{number}"), vec![number; 1 << 20]).await.unwrap();
+    }
+    let mut lane = client.lane();
+    let mut batch = lane.batch(6);
+    for number in 0..6 {
+        batch.get(format!("big{number}")).unwrap();
+    }
+    lane.submit(batch).await;
+    client.put("after", "").await.unwrap();
+    let completed = lane.abandon().await;
+    let outcomes = &completed[0].outcomes;
+    let (mut values, mut put_off) = (0, 0);
+    for index in 0..6 {
+        match outcomes.get(index) {
+            Ok(Outcome::Value(_)) => values += 1,
+            Err(failure) if failure.class() == FailureClass::NotApplied => put_off += 1,
+            other => panic!("a value, or nothing was done: {other:?}"),
+        }
+    }
+    assert!(values >= 3 && put_off >= 2, "{values} values, {put_off} put off");
 }
 
 #[tokio::test]

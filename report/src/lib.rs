@@ -7,17 +7,23 @@
 //! - [`result`]: what one client measured;
 //! - [`server_log`], [`client_log`]: what one process wrote every second;
 //! - [`run_folder`]: where both lie;
+//! - [`results`]: measured tables, of sweeps and comparisons;
 //! - [`cluster`]: the run's total, or why there is none;
+//! - [`warnings`]: what to know beside it, with the remedy;
 //! - [`table`]: the total as text, and the line to quote;
-//! - [`plots`]: throughput over time.
+//! - [`plots`]: the pictures of a run;
+//! - [`page`]: all of it as one HTML page.
 //!
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
 
 pub mod client_log;
 pub mod cluster;
+pub mod page;
 pub mod plots;
 pub mod result;
+pub mod results;
 pub mod run_folder;
 pub mod server_log;
 pub mod table;
+pub mod warnings;

@@ -7,7 +7,8 @@
 //! log/<run>/kvs-client-<i>.json one per client, its result
 //! log/<run>/check.json          what kvs-check found, if it was asked
 //! log/<run>/cluster.json        the total, computed here
-//! log/<run>/ops.svg, ops.png    the plot, drawn here
+//! log/<run>/report.html         the report, written here
+//! log/<run>/ops.svg, ops.png, .. the pictures, drawn here
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,37 @@ pub struct Description {
     pub client_args: String,
     /// When the launcher began.
     pub started_unix_ms: u64,
+    /// Where the run took place; empty in runs of launchers that did not note it.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// Where a run took place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The commit that the binaries were built from; `-dirty` behind it if files were changed.
+    #[serde(default)]
+    pub commit: String,
+    /// The machines.
+    #[serde(default)]
+    pub hosts: Vec<Host>,
+}
+
+/// One machine of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Its cores, as the system counts them.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// The kernel's name and release.
+    pub kernel: String,
+    /// The system's name.
+    pub system: String,
 }
 
 /// What kvs-check found: the part of `check.json` that the total tells.
@@ -124,12 +156,18 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), description, servers })
     }
 
-    /// Reads the clients' results, in order of their number.
+    /// Reads the clients' results, in order of their number; `None` for a client that left none.
+    pub fn read_results(&self) -> Result<Vec<Option<RunResult>>, FolderError> {
+        let result = |number| {
+            let path = self.path.join(format!("kvs-client-{number}.json"));
+            if path.exists() { RunResult::read(&path).map(Some) } else { Ok(None) }
+        };
+        Ok((1..=self.description.clients).map(result).collect::<Result<_, _>>()?)
+    }
+
+    /// Reads the results of the clients that left one.
     pub fn read_clients(&self) -> Result<Vec<RunResult>, FolderError> {
-        let results = (1..=self.description.clients)
-            .map(|number| RunResult::read(&self.path.join(format!("kvs-client-{number}.json"))))
-            .collect::<Result<_, _>>()?;
-        Ok(results)
+        Ok(self.read_results()?.into_iter().flatten().collect())
     }
 
     /// Reads what the clients logged every second, in order of their number; nothing for one that
@@ -285,12 +323,30 @@ pub(crate) mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let folder = whole_run("folder-missing");
-        for name in ["kvs-client-2.json", "kvs-server-2.log", "run.json"] {
+        for name in ["kvs-server-2.log", "run.json"] {
             std::fs::remove_file(folder.0.join(name)).unwrap();
-            let read = || RunFolder::read(&folder.0)?.read_clients();
-            let error = read().unwrap_err();
+            let error = RunFolder::read(&folder.0).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn the_environment_is_read_if_it_was_noted() {
+        let folder = whole_run("folder-environment");
+        assert_eq!(RunFolder::read(&folder.0).unwrap().description.environment.hosts, []);
+        let host = r#"{"name": "node0", "cpu": "Xeon", "cores": 16, "memory_bytes": 7,
+            "kernel": "Linux 6.8", "system": "Ubuntu 24.04", "later": "fields are skipped"}"#;
+        let noted = |host: &str| {
+            let environment =
+                format!("\"environment\": {{\"commit\": \"abc\", \"hosts\": [{host}]}}");
+            DESCRIPTION.replacen('{', &format!("{{{environment}, "), 1)
+        };
+        folder.file("run.json", &noted(host));
+        let environment = RunFolder::read(&folder.0).unwrap().description.environment;
+        assert_eq!((environment.commit.as_str(), environment.hosts[0].cores), ("abc", 16));
+        folder.file("run.json", &noted("{}"));
+        let error = RunFolder::read(&folder.0).unwrap_err();
+        assert!(error.to_string().contains("missing field `name`"), "{error}");
     }
 
     #[test]

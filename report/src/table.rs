@@ -54,6 +54,7 @@ pub fn total_line(result: &ClusterResult) -> String {
         Some(Check { verdict: Verdict::Undecided, .. }) => facts.push("UNDECIDED".to_owned()),
         None => {}
     }
+    facts.extend(result.failures.iter().map(|failure| failure.to_uppercase()));
     if result.interrupted {
         facts.push("INTERRUPTED".to_owned());
     }
@@ -89,7 +90,12 @@ fn servers(result: &ClusterResult) -> String {
             (index + 1).to_string(),
             server.shard.clone(),
             server.median_operations_per_second.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
-            server.executed.to_string(),
+            // Of a server that died, only what it told is known.
+            if server.ended {
+                server.executed.to_string()
+            } else {
+                format!(">={}", server.executed)
+            },
             format!("{:.1}%", 100.0 * server.share),
             server.cpu_percent_mean.map_or("-".to_owned(), |percent| format!("{percent:.0}%")),
             format!("{:.0} MiB", server.resident_bytes_peak as f64 / f64::from(1 << 20)),
@@ -111,13 +117,13 @@ fn clients(result: &ClusterResult) -> String {
         "unknown",
         "CPU (of one core)",
     ];
-    let rows = result.per_client.iter().enumerate().map(|(index, client)| {
+    let rows = result.per_client.iter().map(|client| {
         let latency = |pick: fn(&crate::result::Latency) -> f64| {
             let latency_us = client.latency_us.as_ref().map(pick);
             latency_us.map_or("-".to_owned(), |us| format!("{:.2}", us / 1e3))
         };
         vec![
-            (index + 1).to_string(),
+            client.number.to_string(),
             format!("{:.0}", client.operations_per_second),
             client.operations.to_string(),
             latency(|latency| latency.p50),
@@ -183,6 +189,20 @@ mod tests {
             "total 2000 op/s (2+2 processes on 4 machines, 4 s, hit 99.98%, 2 errors, 7 unknown, \
              INTERRUPTED, DEBUG BUILD)"
         );
+    }
+
+    #[test]
+    fn who_died_stands_in_the_last_line() {
+        let mut result = computed("table-died");
+        result.failures = vec!["server 2 died".to_owned(), "client 1 left no result".to_owned()];
+        result.per_server[1].ended = false;
+        result.per_client.remove(0);
+        let line = total_line(&result);
+        assert!(line.ends_with(", 0 errors, SERVER 2 DIED, CLIENT 1 LEFT NO RESULT)"), "{line}");
+        let text = render(&result);
+        assert!(text.contains(" >=5000 "), "{text}");
+        let client = text.lines().find(|line| line.contains("4000")).unwrap();
+        assert!(client.trim_start().starts_with("2 "), "the second client has its number: {text}");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+#[path = "../examples/synthesize.rs"]
+#[allow(dead_code)]
+mod synthesize;
+
 /// A copy of the run's folder that goes away when the test ends.
 struct Copy(PathBuf);
 
@@ -50,17 +54,48 @@ fn a_whole_run_has_a_table_a_total_and_a_plot() {
     assert_eq!(first, "dev: 4 processes on ONE machine, not a cluster figure");
     assert!(last.starts_with("total ") && last.contains(" op/s (2+2 processes"), "{last}");
     assert!(last.ends_with("0 errors, DEBUG BUILD)"), "{last}");
-    for file in ["cluster.json", "ops.svg", "ops.png"] {
+    for file in ["cluster.json", "report.html", "ops.svg", "ops.png", "network.svg", "share.png"] {
         assert!(run.0.join(file).metadata().unwrap().len() > 0, "{file}");
     }
 }
 
+/// Greater than any page of a run of 8 machines and 60 s may be.
+const PAGE_BYTES_MAX: usize = 3_000_000;
+
 #[test]
-fn a_missing_result_is_told_and_the_plot_is_still_drawn() {
+fn the_page_of_a_minute_on_eight_machines_is_small() {
+    let run = Copy::new("eight");
+    synthesize::write(&run.0, 4, 4, 60);
+    let output = kvs_report(&run.0);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(run.0.join("report.html")).unwrap();
+    assert_eq!(page.matches("<svg ").count(), 6);
+    assert!(page.len() < PAGE_BYTES_MAX, "{} bytes", page.len());
+}
+
+#[test]
+fn a_run_that_lacks_a_process_has_a_total_and_fails() {
     let run = Copy::new("missing");
     std::fs::remove_file(run.0.join("kvs-client-2.json")).unwrap();
-    assert!(failure(&run.0).contains("kvs-client-2.json"));
+    let output = kvs_report(&run.0);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("total ") && last.contains("CLIENT 2 LEFT NO RESULT"), "{last}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("not whole, client 2 left no result"), "{told}");
+    assert!(run.0.join("ops.png").exists() && run.0.join("cluster.json").exists());
+}
+
+#[test]
+fn a_run_without_results_is_told_and_the_plot_is_still_drawn() {
+    let run = Copy::new("none");
+    for number in 1..=2 {
+        std::fs::remove_file(run.0.join(format!("kvs-client-{number}.json"))).unwrap();
+    }
+    assert!(failure(&run.0).contains("no client left a result"));
     assert!(run.0.join("ops.png").exists());
+    assert!(std::fs::read_to_string(run.0.join("report.html")).unwrap().contains("No total"));
     assert!(!run.0.join("cluster.json").exists());
 }
 

@@ -9,7 +9,7 @@
 //! - `key`: a text of 1 to 1,024 bytes.
 //! - `op`: `put`, `get`, `delete`, `cas` or `incr`.
 //! - `inv`, `res`: nanoseconds on one clock, `res` null or absent when unknown.
-//! - `outcome`: `ok`, `fail` (it was not executed) or `unknown`.
+//! - `outcome`: `ok`, `fail` (it changed nothing: not executed, or an incr of no integer) or `unknown`.
 //! - `written`: the unique id, a text, that the operation wrote. A put has one, or an integer when
 //!   it sets a counter; a delete's is its tombstone's; a cas that did not match has none.
 //! - `read`: the id that the operation saw: of a get; of a cas, the expected one when it matched or

@@ -28,7 +28,8 @@ pub(crate) struct Cli {
 /// How the servers are reached.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ConnectionFlags {
-    /// The servers in the order of their shards: host:port or unix:/path, with commas between
+    /// The servers in the order of their shards: host:port or unix:/path, with commas between; or
+    /// mem:N for N servers inside this process
     #[arg(long, global = true, default_value = "127.0.0.1:8080", value_name = "LIST")]
     pub(crate) hosts: String,
     /// Time after which a reply counts as lost, so that its connection is made anew

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 /// The limits of one phase.
 ///
 /// The window is the time in which completed batches are counted. It is fixed when the phase
@@ -16,6 +18,7 @@ pub(crate) struct Control {
     /// `None` when only time ends the phase.
     operations_left: Option<AtomicU64>,
     stopped: AtomicBool,
+    abandoned: CancellationToken,
 }
 
 impl Control {
@@ -41,6 +44,7 @@ impl Control {
             window_end_ns: AtomicU64::new(end),
             operations_left: operations.map(AtomicU64::new),
             stopped: AtomicBool::new(false),
+            abandoned: CancellationToken::new(),
         }
     }
 
@@ -67,6 +71,16 @@ impl Control {
         let now = self.elapsed_ns(Instant::now());
         self.window_end_ns.fetch_min(now, Ordering::Relaxed);
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Has workers wait for open replies no longer. To be called after [`stop`](Self::stop).
+    pub(crate) fn abandon(&self) {
+        self.abandoned.cancel();
+    }
+
+    /// What `work` returns; `None` when the phase is abandoned before.
+    pub(crate) async fn until_abandoned<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.abandoned.run_until_cancelled(work).await
     }
 
     /// How long after the window's start a completion counts; `None` when it does not count.

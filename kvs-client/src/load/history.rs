@@ -1,9 +1,9 @@
 //! What a run writes down for the checker: every operation of every phase, as its client saw it.
 //!
-//! What became of a batch's operations is told in the same pass in which it is counted, in a word for
-//! each ([`Told`]) where that is enough, and packed when the pass is over. As this does not wait,
-//! there are only as many buffers ([`BatchRecorder`]) as threads, and a worker takes the one that was
-//! used last, which the caches still hold. A thread of its own writes full buffers to the file.
+//! A batch is packed in the same pass in which it is counted, while its bytes are in the cache. As
+//! this pass does not wait, there are only as many buffers ([`BatchRecorder`]) as threads, and a
+//! worker takes the one that was used last, which the caches still hold. A thread of its own writes
+//! full buffers to the file.
 //!
 //! An operation's id is its client and its first stamp: the one that stands inside the value that it
 //! writes. An operation that the library had to send anew took effect under another stamp, which is
@@ -12,15 +12,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checker::history::{
-    Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending,
-    PLACES_MAX, Place, Told, Value, Written,
+    Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending, Value,
+    Written,
 };
 use kvs_client::{Failure, FailureClass, Lane, Outcome, Outcomes, ServerInfo};
 
 use super::cli::Settings;
 use super::plan::{Kind, Plan, Planned};
 use super::text;
-use super::value::{self, Writer};
+use super::value;
 
 /// The time on the clock that all processes of a host share, in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
@@ -88,8 +88,6 @@ pub(crate) struct BatchHistory<'a> {
     /// There until the batch is dropped.
     recorder: Option<BatchRecorder>,
     plan: &'a Plan,
-    /// What became of the operations so far.
-    told: Vec<Told>,
 }
 
 impl WorkerHistory {
@@ -128,19 +126,17 @@ impl WorkerHistory {
         let recorder = self.recorders.lock().pop();
         let mut recorder = recorder.expect("no more threads record than there are");
         recorder.begin(batch);
-        let mut told = recorder.told();
-        told.reserve(plan.operations.len());
-        BatchHistory { history: self, recorder: Some(recorder), plan, told }
+        BatchHistory { history: self, recorder: Some(recorder), plan }
     }
 
-    /// Records a batch for whose replies nobody waits any more.
-    pub(crate) fn abandon(&mut self, plan: &Plan, lane: &Lane) {
+    /// Records a batch that was never sent.
+    pub(crate) fn unsent(&mut self, plan: &Plan, lane: &Lane) {
         let mut batch = self.begin(plan);
         for (index, planned) in plan.operations.iter().enumerate() {
             let boot = lane.boot_id(&history_key(*planned).to_bytes());
             let stamp = plan.first_stamp + index as u64;
-            let place = Place { sequence: None, boot };
-            batch.push(index, Err(FailureClass::Unknown), stamp, place);
+            let place = Place { stamp, sequence: None, boot };
+            batch.push(index, Err(FailureClass::NotApplied), place);
         }
     }
 }
@@ -155,107 +151,38 @@ impl Drop for BatchHistory<'_> {
 }
 
 impl BatchHistory<'_> {
-    /// Records the next operation, number `index`, with its outcome and the writer of its value.
-    #[inline(always)]
+    /// Records operation `index`, with its outcome.
+    #[inline]
     pub(crate) fn record(
-        &mut self,
-        index: usize,
-        outcome: &Result<Outcome<&[u8]>, &Failure>,
-        writer: Option<Writer>,
-        outcomes: &Outcomes,
-    ) {
-        debug_assert_eq!(self.told.len(), index, "operations are recorded in their order");
-        let told = match outcome {
-            Ok(outcome) => self.tell(index, outcome, writer),
-            Err(_) => Told::ELSEWHERE,
-        };
-        if told == Told::ELSEWHERE || outcomes.has_new_stamps() || outcomes.places() > PLACES_MAX {
-            self.record_alone(index, outcome, outcomes);
-            self.told.push(Told::ELSEWHERE);
-        } else {
-            self.told.push(told);
-        }
-    }
-
-    /// An outcome in a word, where that is enough.
-    #[inline(always)]
-    fn tell(&self, index: usize, outcome: &Outcome<&[u8]>, writer: Option<Writer>) -> Told {
-        let id = writer.filter(|writer| writer.run == self.history.run);
-        match (self.plan.operations[index].kind(), outcome, id) {
-            (Kind::Get | Kind::Read, Outcome::Value(_), Some(id)) => Told::get(id.client, id.stamp),
-            (Kind::Get | Kind::Read, Outcome::Missing, _) => Told::GET_MISSING,
-            (Kind::Put | Kind::Insert, Outcome::Done, _) => Told::PUT,
-            (Kind::Delete, Outcome::Done, _) => Told::DELETE,
-            (Kind::Delete, Outcome::Missing, _) => Told::DELETE_MISSING,
-            (Kind::Swap, Outcome::Mismatch(Some(_)), Some(id)) => {
-                Told::swap_mismatch(id.client, id.stamp)
-            }
-            (Kind::Swap, Outcome::Done, _) => match self.plan.expected[index] {
-                Value::Id { client, stamp } => Told::swap(client, stamp),
-                _ => Told::ELSEWHERE,
-            },
-            _ => Told::ELSEWHERE,
-        }
-    }
-
-    /// Records an operation that needs more than a word.
-    #[cold]
-    fn record_alone(
         &mut self,
         index: usize,
         outcome: &Result<Outcome<&[u8]>, &Failure>,
         outcomes: &Outcomes,
     ) {
         let outcome = outcome.map_err(Failure::class);
-        let (boot, sequence) = outcomes.place(outcomes.place_of(index));
+        let (boot, sequence) = outcomes.place(index);
         let sequence = sequence.filter(|_| outcome.is_ok());
-        self.push(index, outcome, outcomes.stamp(index), Place { boot, sequence });
+        self.push(index, outcome, Place { stamp: outcomes.stamp(index), sequence, boot });
     }
 
-    /// Packs what was told. A batch that is dropped before has only the records of their own.
-    pub(crate) fn finish(mut self, outcomes: &Outcomes) {
-        let recorder = self.recorder.as_mut().expect("a batch has its buffer until it ends");
-        let place = |place| {
-            let (boot, sequence) = outcomes.place(place);
-            Place { boot, sequence }
-        };
-        let places: Vec<Place> = if self.told.iter().all(|told| *told == Told::ELSEWHERE) {
-            Vec::new()
-        } else {
-            (0..outcomes.places()).map(place).collect()
-        };
-        recorder.record_told(
-            std::mem::take(&mut self.told),
-            &self.plan.operations.iter().map(|planned| planned.number()),
-            &(0..outcomes.len()).map(|index| outcomes.place_of(index) as u32),
-            &places,
-        );
-    }
-
-    fn push(
-        &mut self,
-        index: usize,
-        outcome: Result<Outcome<&[u8]>, FailureClass>,
-        stamp: u64,
-        place: Place,
-    ) {
-        let Self { history, recorder, plan, .. } = self;
+    #[inline]
+    fn push(&mut self, index: usize, outcome: Result<Outcome<&[u8]>, FailureClass>, place: Place) {
+        let Self { history, recorder, plan } = self;
         let planned = plan.operations[index];
         let expected = plan.expected.get(index).copied().unwrap_or(Value::NotKnown);
-        let ended =
-            ended(planned, outcome, expected, |value| history.name(value, planned.number()));
+        let told = told(planned, outcome, expected, |value| history.name(value, planned.number()));
         let id = plan.first_stamp + index as u64;
-        let written = match ended.written {
-            Written::Own if stamp != id => Written::Id { client: history.client, stamp: id },
+        let written = match told.written {
+            Written::Own if place.stamp != id => Written::Id { client: history.client, stamp: id },
             written => written,
         };
         let recorder = recorder.as_mut().expect("a batch has its buffer until it ends");
         recorder.record(&Operation {
             key: history_key(planned),
-            stamp,
+            stamp: place.stamp,
             kind: history_kind(planned.kind()),
-            outcome: ended.ending,
-            read: ended.read,
+            outcome: told.ending,
+            read: told.read,
             written,
             by: i64::from(planned.kind() == Kind::Increment),
             sequence: place.sequence,
@@ -264,9 +191,17 @@ impl BatchHistory<'_> {
     }
 }
 
+/// When an operation took effect, in its server's count, and in which of its lives.
+#[derive(Clone, Copy)]
+struct Place {
+    stamp: u64,
+    sequence: Option<u64>,
+    boot: u64,
+}
+
 /// What an operation's end tells the checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ended {
+struct Told {
     ending: Ending,
     read: Value,
     written: Written,
@@ -274,14 +209,14 @@ struct Ended {
 
 /// Translates an outcome. `expected` is what a CAS expected, `name` tells a value by its writer.
 #[inline]
-fn ended(
+fn told(
     planned: Planned,
     outcome: Result<Outcome<&[u8]>, FailureClass>,
     expected: Value,
     name: impl Fn(Option<&[u8]>) -> Value,
-) -> Ended {
-    let ended = |ending, read, written| Ended { ending, read, written };
-    let ok = |read, written| ended(Ending::Ok, read, written);
+) -> Told {
+    let told = |ending, read, written| Told { ending, read, written };
+    let ok = |read, written| told(Ending::Ok, read, written);
     match (planned.kind(), outcome) {
         (Kind::Get | Kind::Read, Ok(Outcome::Value(value))) => {
             ok(name(Some(value)), Written::Nothing)
@@ -299,14 +234,18 @@ fn ended(
         (Kind::Increment, Ok(Outcome::Counter(count))) => {
             ok(Value::NotKnown, Written::Number(count))
         }
+        // The value was no integer, or the sum too great, and nothing changed.
+        (Kind::Increment, Ok(Outcome::NotAnInteger | Outcome::Overflow)) => {
+            told(Ending::Fail, Value::NotKnown, Written::Nothing)
+        }
         (kind, Err(FailureClass::NotApplied)) => {
-            ended(Ending::Fail, Value::NotKnown, intended(kind))
+            told(Ending::Fail, Value::NotKnown, intended(kind))
         }
         // An answer of the wrong kind does not tell either what took effect; the run counts it as
         // a fault of its own.
         (kind, _) => {
             let read = if kind == Kind::Swap { expected } else { Value::NotKnown };
-            ended(Ending::Unknown, read, intended(kind))
+            told(Ending::Unknown, read, intended(kind))
         }
     }
 }

@@ -34,11 +34,13 @@
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`history`]: what is written down for the checker
 //! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown
+//! - [`in_process`]: servers inside this process, for `-hosts mem:N`
 //! - [`memory`], [`interrupt`], [`run`]: the phases and their safeguards
 
 pub(crate) mod cli;
 mod control;
 mod history;
+mod in_process;
 mod interrupt;
 mod keyspace;
 mod memory;
@@ -65,6 +67,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
+use in_process::InProcess;
 use interrupt::Interrupt;
 use run::Ending;
 
@@ -76,10 +79,11 @@ use run::Ending;
 pub(crate) fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     start_tracing()?;
     if let Some(command) = cli.command.take() {
-        let config = match cli.connection.config() {
+        let mut config = match cli.connection.config() {
             Ok(config) => config,
             Err(wrong) => return Ok(refuse(&wrong)),
         };
+        InProcess::install(&mut config, 1);
         return runtime(1)?.block_on(shell::execute(command, config));
     }
     let settings = match cli.settings() {

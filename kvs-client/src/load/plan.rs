@@ -120,12 +120,6 @@ impl Plan {
         self.expected.clear();
         self.inserts = 0..0;
     }
-
-    /// How many of its operations may change a key.
-    pub(crate) fn mutations(&self) -> u64 {
-        let is_mutation = |planned: &&Planned| !matches!(planned.kind(), Kind::Get | Kind::Read);
-        self.operations.iter().filter(is_mutation).count() as u64
-    }
 }
 
 /// Read-modify-writes that have read their key and wait for a place in the next batch.
@@ -209,6 +203,5 @@ mod tests {
         assert_eq!(pending.expected(0), Some(&b""[..]));
         pending.remove(1);
         assert!(pending.bytes.is_empty());
-        assert_eq!(plan.mutations(), 1);
     }
 }

@@ -13,7 +13,7 @@ use kvs_client::{FailureClass, Outcome};
 
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
-use super::value::{Verifier, Writer};
+use super::value::Verifier;
 
 /// Length of a bucket of the time line. Long enough to hold many batches, short enough that the
 /// windows of several clients can be laid over each other.
@@ -239,8 +239,6 @@ pub(crate) struct Recorder {
     pub(crate) faults: Faults,
     /// Operations that each server acknowledged as executed, in all phases.
     pub(crate) acknowledged: Vec<u64>,
-    /// Mutations in flight.
-    open_mutations: u64,
 }
 
 impl Recorder {
@@ -254,26 +252,10 @@ impl Recorder {
             timeline: Vec::new(),
             faults: Faults::default(),
             acknowledged: vec![0; servers],
-            open_mutations: 0,
-        }
-    }
-
-    /// Takes note that a batch was sent.
-    pub(crate) fn sent(&mut self, plan: &Plan) {
-        self.open_mutations += plan.mutations();
-    }
-
-    /// Takes note that nobody will wait for the replies that are still open.
-    pub(crate) fn abandon(&mut self) {
-        let open = std::mem::take(&mut self.open_mutations);
-        if open > 0 {
-            self.faults.unknown += open;
-            self.faults.tell(|| "the run was ended while replies were missing".to_owned());
         }
     }
 
     /// Checks and counts a completed batch. Read-modify-writes that go on are added to `pending`.
-    /// `note` is told each operation's index and outcome, and of a whole value who wrote it.
     /// Returns what the batch counts, whether it is in the window or not.
     pub(crate) fn batch<'a, F: Classified>(
         &mut self,
@@ -282,25 +264,21 @@ impl Recorder {
         control: &Control,
         replies: impl ExactSizeIterator<Item = Reply<'a, F>>,
         pending: &mut PendingSwaps,
-        mut note: impl FnMut(usize, &Reply<'a, F>, Option<Writer>),
     ) -> Counts {
         assert_eq!(replies.len(), plan.operations.len(), "each operation has one outcome");
         let mut counts = Counts::default();
         for (index, (planned, reply)) in plan.operations.iter().zip(replies).enumerate() {
             counts.retried += u64::from(reply.reissued);
-            let mut writer = None;
-            match &reply.outcome {
+            match reply.outcome {
                 Ok(outcome) => {
                     self.acknowledged[reply.server] += 1;
                     counts.operations += 1;
                     let attempts = plan.attempts.get(index).copied().unwrap_or(0);
-                    writer = self.outcome(*planned, attempts, *outcome, &mut counts, pending);
+                    self.outcome(*planned, attempts, outcome, &mut counts, pending);
                 }
-                Err(failure) => self.faults.failed(*planned, failure),
+                Err(failure) => self.faults.failed(*planned, &failure),
             }
-            note(index, &reply, writer);
         }
-        self.open_mutations = self.open_mutations.saturating_sub(plan.mutations());
         if let Some(at) = control.in_window(response) {
             let latency = response.saturating_duration_since(plan.invocation);
             self.latencies.record(latency, &counts);
@@ -314,8 +292,8 @@ impl Recorder {
         counts
     }
 
-    /// Checks and counts one outcome. Returns who wrote the value in it, if it has a whole one.
-    #[inline(always)]
+    /// Checks and counts one outcome.
+    #[inline]
     fn outcome(
         &mut self,
         planned: Planned,
@@ -323,16 +301,13 @@ impl Recorder {
         outcome: Outcome<&[u8]>,
         counts: &mut Counts,
         pending: &mut PendingSwaps,
-    ) -> Option<Writer> {
+    ) {
         let (kind, key) = (planned.kind(), planned.number());
-        let mut writer = None;
         match (kind, outcome) {
             (Kind::Get | Kind::Read, Outcome::Value(value)) => {
                 counts.gets += 1;
                 counts.hits += 1;
-                let is_accepted;
-                (is_accepted, writer) = self.verifier.check(value, key);
-                if !is_accepted {
+                if !self.verifier.accepts(value, key) {
                     self.faults.mismatched(planned, outcome);
                 }
                 if kind == Kind::Read {
@@ -353,12 +328,8 @@ impl Recorder {
             (Kind::Swap, Outcome::Mismatch(current)) => {
                 counts.swaps += 1;
                 counts.swap_mismatches += 1;
-                if let Some(value) = current {
-                    let is_accepted;
-                    (is_accepted, writer) = self.verifier.check(value, key);
-                    if !is_accepted {
-                        self.faults.mismatched(planned, outcome);
-                    }
+                if current.is_some_and(|value| !self.verifier.accepts(value, key)) {
+                    self.faults.mismatched(planned, outcome);
                 }
                 if attempts < SWAP_RETRIES_MAX {
                     pending.push(key, attempts + 1, current);
@@ -380,7 +351,6 @@ impl Recorder {
             }
             (_, other) => self.faults.mismatched(planned, other),
         }
-        writer
     }
 
     /// Adds what another worker saw.
@@ -397,7 +367,6 @@ impl Recorder {
         for (sum, more) in self.acknowledged.iter_mut().zip(&other.acknowledged) {
             *sum += more;
         }
-        self.open_mutations += other.open_mutations;
     }
 }
 
@@ -451,10 +420,9 @@ mod tests {
         pending: &mut PendingSwaps,
     ) -> Counts {
         let control = Control::for_operations(1_000);
-        recorder.sent(plan);
         let replies =
             given.iter().map(|outcome| Reply { outcome: *outcome, server: 1, reissued: false });
-        recorder.batch(plan, Instant::now(), &control, replies, pending, |_, _, _| {})
+        recorder.batch(plan, Instant::now(), &control, replies, pending)
     }
 
     fn faults_of(operation: (Kind, u64), given: Given<'_>) -> Faults {
@@ -594,32 +562,12 @@ mod tests {
         let replies =
             given.iter().map(|outcome| Reply { outcome: *outcome, server: 0, reissued: true });
         let pending = &mut PendingSwaps::default();
-        let counts =
-            recorder.batch(&plan, Instant::now(), &control, replies, pending, |_, _, _| {});
+        let counts = recorder.batch(&plan, Instant::now(), &control, replies, pending);
         assert_eq!((counts.operations, counts.retried), (2, 2));
         assert_eq!(recorder.counts, Counts::default());
         assert_eq!(recorder.acknowledged, [2, 0]);
         assert_eq!(recorder.faults.value_mismatches, 1);
         assert!(recorder.timeline.is_empty());
-    }
-
-    #[test]
-    fn mutations_in_flight_are_unknown_once_they_are_abandoned() {
-        let mut recorder = recorder();
-        let gets = plan(&[(Kind::Get, 1)]);
-        recorder.sent(&gets);
-        record(
-            &mut recorder,
-            &plan(&[(Kind::Put, 1)]),
-            &[Ok(Outcome::Done)],
-            &mut PendingSwaps::default(),
-        );
-        recorder.abandon();
-        assert!(recorder.faults.is_empty(), "nothing but a read is open");
-        recorder.sent(&plan(&[(Kind::Get, 1), (Kind::Put, 2), (Kind::Delete, 3)]));
-        recorder.abandon();
-        assert_eq!((recorder.faults.errors, recorder.faults.unknown), (0, 2));
-        assert!(recorder.faults.first.is_some());
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::time::sleep_until;
 use super::cli::{Length, Settings};
 use super::control::Control;
 use super::history::{self, Recorders, WorkerHistory};
+use super::in_process::InProcess;
 use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
@@ -91,8 +92,9 @@ struct Run {
 /// # Errors
 ///
 /// When there is nothing to report: no connection, no room, keys that could not be loaded.
-pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Result<Ending> {
+pub(crate) async fn run(mut settings: Settings, interrupt: Interrupt) -> anyhow::Result<Ending> {
     check_result_folder(&settings)?;
+    let in_process = InProcess::install(&mut settings.client, settings.threads);
     let client = Client::connect_with(settings.client.clone()).await?;
     check_memory(&settings, &client)?;
     let history = history::create(&settings, &client.servers())?;
@@ -115,7 +117,20 @@ pub(crate) async fn run(settings: Settings, interrupt: Interrupt) -> anyhow::Res
     write_lines(&summary::render(&result, recorder.counts.swaps_given_up)).context(UNWRITABLE)?;
     write_result(&run.settings, &result)?;
     run.close().await;
-    Ok(ending(&result, &recorder.faults))
+    let ending = ending(&result, &recorder.faults);
+    let Some(servers) = in_process else { return Ok(ending) };
+    write_lines(&servers.table()).context(UNWRITABLE)?;
+    let acknowledged = result.acknowledged.iter().map(|server| server.operations).sum();
+    compare(ending, servers.executed(), acknowledged)
+}
+
+/// Compares what the servers of this process executed with what was acknowledged; a run with
+/// failures may differ.
+fn compare(ending: Ending, executed: u64, acknowledged: u64) -> anyhow::Result<Ending> {
+    if ending == Ending::Clean && executed != acknowledged {
+        bail!("the servers executed {executed} operations, but acknowledged {acknowledged}");
+    }
+    Ok(ending)
 }
 
 const UNWRITABLE: &str = "cannot write to standard output: is the disk full, or the reader gone?";
@@ -342,9 +357,7 @@ impl Run {
                 () = patience => {
                     control.stop();
                     if give_up.replace(tokio::time::Instant::now() + DRAIN_MAX).is_some() {
-                        tasks.shutdown().await;
-                        self.abandon();
-                        break;
+                        control.abandon();
                     }
                 }
             }
@@ -360,13 +373,6 @@ impl Run {
         let operations = text::count(totals.operations);
         let line = format!("history of {operations} operations, {}\n", text::bytes(totals.bytes));
         write_lines(&line).context(UNWRITABLE)
-    }
-
-    /// Counts what is still open as unknown.
-    fn abandon(&self) {
-        for recorder in &self.recorders {
-            recorder.lock().unwrap_or_else(PoisonError::into_inner).abandon();
-        }
     }
 
     /// Tells the servers to forget the client. It is a courtesy: they would by themselves.

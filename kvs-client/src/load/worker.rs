@@ -79,7 +79,8 @@ impl Worker {
         self.index
     }
 
-    /// Sends what the source gives until it is empty or the phase ends, and takes all replies.
+    /// Sends what the source gives until it is empty or the phase ends, and takes all replies, or
+    /// those that are there when the phase is abandoned.
     pub(crate) async fn run(
         mut self,
         mut source: Source,
@@ -87,14 +88,28 @@ impl Worker {
         pace: Pace,
     ) -> Self {
         self.pending = PendingSwaps::default();
+        let is_done = {
+            let working = self.work(&mut source, &control, pace);
+            control.until_abandoned(working).await.is_some()
+        };
+        if !is_done {
+            for completed in self.lane.abandon().await {
+                self.receive(&completed, &source, &control);
+            }
+            self.forget_unsent(&control);
+        }
+        self
+    }
+
+    async fn work(&mut self, source: &mut Source, control: &Control, pace: Pace) {
         loop {
             while self.in_flight.len() < pace.depth {
-                if !self.send(&mut source, &control, pace.batch_size).await {
+                if !self.send(source, control, pace.batch_size).await {
                     break;
                 }
             }
-            let Some(completed) = self.lane.next().await else { return self };
-            self.receive(&completed, &source, &control);
+            let Some(completed) = self.lane.next().await else { return };
+            self.receive(&completed, source, control);
         }
     }
 
@@ -125,8 +140,6 @@ impl Worker {
             }));
         }
         self.pending.remove(plan.attempts.len());
-        // A worker that is ended while it waits for room has its batch counted as unknown.
-        self.recorder().sent(&plan);
         self.in_flight.push_back(plan);
         self.lane.submit(batch).await;
         self.board.worker(self.index).set_in_flight(self.in_flight.len());
@@ -163,44 +176,57 @@ impl Worker {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
         let outcomes = &completed.outcomes;
-        let replies = (0..outcomes.len()).map(|index| Reply {
-            outcome: outcomes.get(index),
-            server: outcomes.server(index),
-            reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
+        let mut history = self.history.as_mut().map(|history| history.begin(&plan));
+        let replies = (0..outcomes.len()).map(|index| {
+            let outcome = outcomes.get(index);
+            if let Some(history) = &mut history {
+                history.record(index, &outcome, outcomes);
+            }
+            Reply {
+                outcome,
+                server: outcomes.server(index),
+                reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
+            }
         });
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        let pending = &mut self.pending;
-        let counts = match &mut self.history {
-            None => recorder.batch(&plan, response, control, replies, pending, |_, _, _| {}),
-            Some(history) => {
-                let mut history = history.begin(&plan);
-                let note = |index, reply: &Reply<'_, &Failure>, writer| {
-                    history.record(index, &reply.outcome, writer, outcomes);
-                };
-                let counts = recorder.batch(&plan, response, control, replies, pending, note);
-                history.finish(outcomes);
-                counts
-            }
-        };
+        let counts = recorder.batch(&plan, response, control, replies, &mut self.pending);
         let totals = self.board.worker(self.index);
         totals.add(&counts, recorder.faults.count());
         totals.set_in_flight(self.in_flight.len());
         source.completed(&plan);
+        drop(history);
         self.spare.push(plan);
     }
 
-    fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes note of a batch that was never sent: it waited for room when the phase was abandoned.
+    fn forget_unsent(&mut self, control: &Control) {
+        while let Some(plan) = self.in_flight.pop_front() {
+            if let Some(history) = &mut self.history {
+                history.unsent(&plan, &self.lane);
+            }
+            let replies = plan.operations.iter().map(|_| Reply {
+                outcome: Err(Unsent),
+                server: 0,
+                reissued: false,
+            });
+            let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.batch(&plan, Instant::now(), control, replies, &mut self.pending);
+        }
     }
 }
 
-/// What is in flight when a worker is ended stays unknown.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let Some(history) = &mut self.history else { return };
-        for plan in &self.in_flight {
-            history.abandon(plan, &self.lane);
-        }
+/// Why operations of a batch that was not sent have no outcome.
+struct Unsent;
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the run was ended while its batch waited for room among the bytes in flight")
+    }
+}
+
+impl Classified for Unsent {
+    fn class(&self) -> FailureClass {
+        FailureClass::NotApplied
     }
 }
 

@@ -6,7 +6,7 @@ use kvs_server::connection;
 use kvs_server::environment::SystemEnvironment;
 use kvs_server::service::{Service, ServiceConfig};
 use kvs_server::statistics::Statistics;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// A server that ends when it is dropped.
@@ -79,4 +79,40 @@ pub async fn start_all(count: u32, store: &str) -> (Vec<TestServer>, String) {
     let hosts: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();
     let hosts = hosts.join(",");
     (servers, hosts)
+}
+
+/// What stands between clients and a server, and lets nothing through any more once it is shut. The
+/// connections stay open.
+pub struct Dam {
+    /// Where clients connect to.
+    pub address: String,
+    shut: CancellationToken,
+}
+
+impl Dam {
+    /// A dam in front of a server.
+    pub async fn before(server: &TestServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener").to_string();
+        let (shut, upstream) = (CancellationToken::new(), server.address.clone());
+        let token = shut.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (token, upstream) = (token.clone(), upstream.clone());
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(upstream).await.expect("the server is up");
+                    let flow = tokio::io::copy_bidirectional(&mut client, &mut server);
+                    if token.run_until_cancelled(flow).await.is_none() {
+                        std::future::pending::<()>().await;
+                    }
+                });
+            }
+        });
+        Self { address, shut }
+    }
+
+    /// Holds back all that comes from now on.
+    pub fn shut(&self) {
+        self.shut.cancel();
+    }
 }

@@ -15,7 +15,7 @@ const SEEN: Value = Value::Id { client: 2, stamp: 6 };
 
 fn told_of(kind: Kind, outcome: Result<Outcome<&[u8]>, FailureClass>) -> (Ending, Value, Written) {
     let name = |value: Option<&[u8]>| value.map_or(Value::Missing, |_| SEEN);
-    let Ended { ending, read, written } = ended(Planned::new(kind, 7), outcome, EXPECTED, name);
+    let Told { ending, read, written } = told(Planned::new(kind, 7), outcome, EXPECTED, name);
     (ending, read, written)
 }
 
@@ -58,6 +58,16 @@ fn what_has_no_outcome_is_failed_or_unknown_and_never_ok() {
         assert_eq!(read == EXPECTED, kind == Kind::Swap, "{kind:?}");
         let (ending, ..) = told_of(kind, Ok(Outcome::NotRecorded));
         assert_eq!(ending, Ending::Unknown, "{kind:?}: an answer of the wrong kind");
+    }
+}
+
+#[test]
+fn an_incr_that_changed_nothing_has_failed() {
+    let nothing = (Ending::Fail, Value::NotKnown, Written::Nothing);
+    for outcome in [Outcome::NotAnInteger, Outcome::Overflow] {
+        assert_eq!(told_of(Kind::Increment, Ok(outcome)), nothing, "{outcome:?}");
+        let (ending, ..) = told_of(Kind::Put, Ok(outcome));
+        assert_eq!(ending, Ending::Unknown, "{outcome:?} does not answer a PUT");
     }
 }
 
@@ -201,8 +211,8 @@ async fn an_ended_server_leaves_unknown_operations_and_no_violation() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_when_a_worker_is_ended_is_unknown() {
-    let folder = Folder::new("abandoned");
+async fn a_batch_that_was_never_sent_has_failed() {
+    let folder = Folder::new("unsent");
     let (_servers, hosts) = start_all(2, "partitioned").await;
     let args = ["kvs-client", "-hosts", &hosts, "-history", "h", "-run_id", "7"];
     let cli: Cli = flags::try_parse_from(args).expect("the flags are right");
@@ -221,11 +231,11 @@ async fn what_is_in_flight_when_a_worker_is_ended_is_unknown() {
         assert!(boots.contains(&boot), "{planned:?} belongs to the life of a server");
     }
     let mut history = WorkerHistory::new(Recorders::new(&writer, 1), &settings, 0);
-    history.abandon(&plan, &lane);
+    history.unsent(&plan, &lane);
     drop(history);
     writer.finish(Clock::default()).expect("the file can be written");
     let report = check_all(&[folder.history(1)], true);
-    assert_eq!((report.recorded, report.unknown), (40, 40), "{report}");
+    assert_eq!((report.recorded, report.failed, report.unknown), (40, 40, 0), "{report}");
 }
 
 #[tokio::test]

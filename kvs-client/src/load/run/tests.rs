@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::super::cli::Cli;
 use super::*;
-use support::{TestServer, start_all};
+use support::{Dam, TestServer, start_all};
 
 /// A run on these hosts, and its result.
 async fn run_with(hosts: &str, name: &str, args: &[&str]) -> (Ending, RunResult) {
@@ -59,6 +59,22 @@ async fn every_workload_is_done_to_the_last_operation() {
         let inserted = if workload == "D" { result.puts as usize } else { 0 };
         assert_eq!(keys(&servers), 2000 + inserted, "{workload}");
     }
+}
+
+#[tokio::test]
+async fn servers_inside_the_process_execute_what_is_acknowledged() {
+    let args = ["-workload", "A", "-operations", "5050", "-depth", "3"];
+    let (ending, result) = run_with("mem:3", "memory", &args).await;
+    assert_eq!((ending, result.operations), (Ending::Clean, 5050));
+    let acknowledged: Vec<u64> =
+        result.acknowledged.iter().map(|server| server.operations).collect();
+    assert_eq!(acknowledged.iter().sum::<u64>(), 2000 + 5050);
+    assert!(acknowledged.iter().all(|&operations| operations > 1000), "{acknowledged:?}");
+    assert_eq!(result.acknowledged[2].endpoint, "mem:3/3");
+    // The twin: a server that executed what nobody was answered is told apart.
+    let error = compare(Ending::Clean, 7051, 7050).unwrap_err().to_string();
+    assert!(error.contains("7051") && error.contains("7050"), "{error}");
+    assert_eq!(compare(Ending::Faulty, 7051, 7050).unwrap(), Ending::Faulty);
 }
 
 #[tokio::test]
@@ -158,6 +174,42 @@ async fn an_interrupt_ends_the_run_with_what_there_is() {
     assert_eq!((ending, result.interrupted), (Ending::Interrupted, true));
     assert!(result.window_s < 3600.0);
     assert_eq!(keys(&servers), 2000, "the cleanup was skipped");
+}
+
+/// One of two servers falls silent, and then the run is interrupted: all that the other has
+/// executed is known, and only the silent one's operations are unknown.
+#[tokio::test]
+async fn an_interrupt_leaves_unknown_what_was_not_answered_and_no_more() {
+    let (servers, _) = start_all(2, "partitioned").await;
+    let dam = Dam::before(&servers[1]).await;
+    let hosts = format!("{},{}", servers[0].address, dam.address);
+    let history = result_path("silent-history");
+    let path = history.to_str().expect("the path is text");
+    let interrupt = Interrupt::new();
+    let args = ["-secs", "3600", "-workload", "A", "-depth", "2", "-history", path];
+    let running = run_until(&hosts, "silent", &args, interrupt.clone());
+    let executed = || servers[0].service.statistics().snapshot().operations();
+    let watching = async {
+        while executed() < 5000 {
+            tokio::task::yield_now().await;
+        }
+        dam.shut();
+        interrupt.raise();
+    };
+    let (result, ()) = tokio::join!(running, watching);
+    let (ending, result) = result.expect("an interrupted run has a result");
+    assert_eq!(ending, Ending::Faulty);
+    assert!(result.unknown > 0, "{result:?}");
+    assert_eq!(result.acknowledged[0].operations, executed(), "{result:?}");
+    let silent = servers[1].service.statistics().snapshot().operations();
+    assert!(result.acknowledged[1].operations < silent + result.unknown, "{result:?}");
+    let options = checker::Options::default();
+    let checked = checker::check(std::slice::from_ref(&history), &options, &|_| ());
+    std::fs::remove_file(&history).expect("the history was written");
+    let report = checked.expect("the history can be read");
+    assert_eq!(report.verdict, checker::Verdict::Linearizable, "{report}");
+    // The history holds reads without an answer, too.
+    assert!(report.unknown >= result.unknown, "{report}");
 }
 
 #[tokio::test]

@@ -1,0 +1,159 @@
+//! The page's tables of figures.
+
+use maud::{Markup, html};
+
+use super::Page;
+use super::numbers::{grouped, mebibytes, ms};
+use crate::cluster::{ClientShare, ServerShare};
+use crate::result::{Latency, RunResult};
+use crate::run_folder::Environment;
+use crate::server_log::ServerLog;
+
+/// A table whose first column is text and whose others are figures.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Markup {
+    html! {
+        div .scroll { table {
+            thead { tr { @for name in header { th scope="col" { (name) } } } }
+            tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+        } }
+    }
+}
+
+const NOT_KNOWN: &str = "-";
+
+fn percent(percent: Option<f64>) -> String {
+    percent.map_or(NOT_KNOWN.to_owned(), |percent| format!("{percent:.0}%"))
+}
+
+/// What each server and each client did.
+pub(super) fn processes(page: &Page<'_>) -> Markup {
+    let Ok(result) = &page.result else { return html! {} };
+    let server = |(index, server): (usize, &ServerShare)| {
+        vec![
+            format!("server {}", index + 1),
+            server.shard.clone(),
+            server.median_operations_per_second.map_or(NOT_KNOWN.to_owned(), grouped),
+            grouped(server.executed as f64),
+            format!("{:.1}%", 100.0 * server.share),
+            percent(server.cpu_percent_mean),
+            mebibytes(server.resident_bytes_peak),
+        ]
+    };
+    let client = |(index, client): (usize, &ClientShare)| {
+        let used = page.clients.get(index).map(|client| &client.resources);
+        let memory = used.map(|resources| mebibytes(resources.resident_bytes.peak as u64));
+        let wire = page.clients.get(index).map(|client| client.wire_bytes_per_operation);
+        vec![
+            format!("client {}", index + 1),
+            grouped(client.operations_per_second),
+            grouped(client.operations as f64),
+            grouped(client.errors as f64),
+            grouped(client.unknown as f64),
+            percent(Some(client.cpu_percent_mean)),
+            memory.unwrap_or(NOT_KNOWN.to_owned()),
+            wire.map_or(NOT_KNOWN.to_owned(), |bytes| format!("{bytes:.1}")),
+        ]
+    };
+    html! {
+        h2 { "Servers" }
+        div #servers { (table(
+            &["", "shard", "median op/s", "executed", "share", "CPU", "memory peak"],
+            result.per_server.iter().enumerate().map(server),
+        )) }
+        p .soft {
+            "Medians are over the seconds in which all clients measured"
+            @if let Some(sum) = result.server_medians_sum {
+                "; they add up to " (grouped(sum)) " op/s"
+            }
+            ". Executed operations count from a server's start. 100% CPU is one core."
+        }
+        h2 { "Clients" }
+        div #clients { (table(
+            &["", "op/s", "operations", "errors", "unknown", "CPU", "memory peak", "wire B/op"],
+            result.per_client.iter().enumerate().map(client),
+        )) }
+    }
+}
+
+/// Latencies by client and kind, in milliseconds.
+pub(super) fn latencies(clients: &[RunResult]) -> Markup {
+    let row = |client: usize, kind: &str, latency: Latency| {
+        let Latency { count, min, mean, p50, p95, p99, p999, max } = latency;
+        let mut row = vec![format!("client {client} {kind}"), grouped(count as f64)];
+        row.extend([min, mean, p50, p95, p99, p999, max].map(ms));
+        row
+    };
+    let rows = clients.iter().enumerate().flat_map(|(index, client)| {
+        let latencies = &client.latency_us;
+        let kinds = [
+            ("batches", latencies.batches),
+            ("GET", latencies.get),
+            ("PUT", latencies.put),
+            ("DELETE", latencies.delete),
+            ("CAS", latencies.cas),
+            ("INCR", latencies.incr),
+        ];
+        let known = kinds.into_iter().filter_map(|(kind, latency)| Some((kind, latency?)));
+        known.map(move |(kind, latency)| row(index + 1, kind, latency)).collect::<Vec<_>>()
+    });
+    html! {
+        @if !clients.is_empty() {
+            h2 { "Latency in milliseconds" }
+            div #latencies { (table(
+                &["", "count", "min", "mean", "p50", "p95", "p99", "p99.9", "max"],
+                rows,
+            )) }
+            p .soft {
+                "From before an operation enters its batch until its outcome is at hand: with "
+                "large batches this is the batch's time."
+            }
+        }
+    }
+}
+
+/// The machines that the launcher noted.
+pub(super) fn hosts(environment: &Environment) -> Markup {
+    html! {
+        @if !environment.hosts.is_empty() {
+            h3 { "Machines" }
+            div .scroll #hosts { table .texts {
+                thead { tr {
+                    @for name in ["name", "CPU", "cores", "memory", "kernel", "system"] {
+                        th scope="col" { (name) }
+                    }
+                } }
+                tbody { @for host in &environment.hosts { tr {
+                    td { (host.name) } td { (host.cpu) } td { (host.cores) }
+                    td { (format!("{:.1} GiB", host.memory_bytes as f64 / f64::from(1 << 30))) }
+                    td { (host.kernel) } td { (host.system) }
+                } } }
+            } }
+        }
+    }
+}
+
+/// How each server was set up, by its own first line.
+pub(super) fn listening(servers: &[ServerLog]) -> Markup {
+    let row = |(index, log): (usize, &ServerLog)| {
+        let mut row = vec![format!("server {}", index + 1)];
+        if let Some(listening) = &log.listening {
+            row.extend([
+                listening.address.clone(),
+                listening.shard.clone(),
+                listening.store.clone(),
+                listening.partitions.to_string(),
+                listening.threads.to_string(),
+            ]);
+        } else {
+            row.push("never listened".to_owned());
+        }
+        row
+    };
+    html! {
+        h3 { "Servers as they listened" }
+        (table(
+            &["", "address", "shard", "store", "partitions", "threads"],
+            servers.iter().enumerate().map(row),
+        ))
+    }
+}

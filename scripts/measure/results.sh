@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# Writes a measured table, in the form that report/src/results.rs reads and describes.
+#
+#   results_begin FILE NAME TITLE COMMAND COLUMN..   a column is `name` or `name:unit`
+#   results_row CELL..                               numbers, texts, or '' where nothing was measured
+#   results_note TEXT                                what a reader should know beside the figures
+#   results_end
+#
+# FILE appears whole or not at all: until results_end, the rows stand in FILE.part. Each function
+# fails with a line on stderr when it is used wrongly.
+
+results_file='' results_columns=0 results_rows=0 results_header=() results_notes=()
+
+# results_json TEXT: the text as a JSON string, in $REPLY.
+results_json() {
+    REPLY=${1//\\/\\\\}
+    REPLY=${REPLY//\"/\\\"}
+    REPLY=\"${REPLY//[[:cntrl:]]/ }\"
+}
+
+results_fail() {
+    printf '%s: %s\n' "${0##*/}" "$1" >&2
+    return 1
+}
+
+results_begin() {
+    (($# >= 5)) || results_fail 'results_begin takes FILE NAME TITLE COMMAND COLUMN..' || return
+    [[ -z $results_file ]] || results_fail "results_end must come first, for $results_file" || return
+    [[ $2 =~ ^[a-z0-9_-]+$ ]] || results_fail "'$2' is no name of a table: use a-z, 0-9, _ and -" || return
+    local name title command column columns=''
+    results_json "$2" && name=$REPLY
+    results_json "$3" && title=$REPLY
+    results_json "$4" && command=$REPLY
+    for column in "${@:5}"; do
+        results_json "${column%%:*}"
+        columns+="${columns:+,}{\"name\":$REPLY,\"unit\":"
+        [[ $column == *:* ]] || column=:
+        results_json "${column#*:}"
+        columns+="$REPLY}"
+    done
+    results_environment
+    results_header=("{\"version\":1,\"name\":$name,\"title\":$title,\"command\":$command"
+        "\"environment\":$REPLY" "\"columns\":[$columns]")
+    mkdir -p -- "$(dirname -- "$1")" && : >"$1.part" ||
+        results_fail "cannot write $1; name a file in a folder that you may write to" || return
+    results_file=$1 results_columns=$(($# - 4)) results_rows=0 results_notes=()
+}
+
+# The machine and the code, as a JSON object in $REPLY.
+results_environment() {
+    local cpu kernel commit root
+    root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+    results_json "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)" && cpu=$REPLY
+    results_json "$(uname -r)" && kernel=$REPLY
+    results_json "$(git -C "$root" describe --always --dirty --abbrev=7 --exclude '*' 2>/dev/null ||
+        echo unknown)" && commit=$REPLY
+    REPLY="{\"cpu\":$cpu,\"cores\":$(nproc),\"kernel\":$kernel,\"commit\":$commit"
+    REPLY+=",\"date\":\"$(date -u +%F)\"}"
+}
+
+results_row() {
+    [[ -n $results_file ]] || results_fail 'results_begin must come before results_row' || return
+    (($# == results_columns)) ||
+        results_fail "a row of $# cells under $results_columns columns of $results_file: $*" || return
+    local cell line=''
+    for cell; do
+        case $cell in .*) cell=0$cell ;; -.*) cell=-0${cell#-} ;; esac
+        if [[ -z $cell ]]; then
+            REPLY=null
+        elif [[ $cell =~ ^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$ ]]; then
+            REPLY=$cell
+        else
+            results_json "$cell"
+        fi
+        line+="${line:+,}$REPLY"
+    done
+    printf '[%s]\n' "$line" >>"$results_file.part" || return
+    results_rows=$((results_rows + 1))
+}
+
+results_note() {
+    results_json "$1"
+    results_notes+=("$REPLY")
+}
+
+results_end() {
+    [[ -n $results_file ]] || results_fail 'results_begin must come before results_end' || return
+    local IFS=,
+    {
+        printf '%s,"notes":[%s]}\n' "${results_header[*]}" "${results_notes[*]-}"
+        cat -- "$results_file.part"
+        printf '{"rows":%d}\n' "$results_rows"
+    } >"$results_file.new" && mv -- "$results_file.new" "$results_file" && rm -- "$results_file.part" ||
+        results_fail "cannot write $results_file" || return
+    results_file=''
+}
