@@ -15,10 +15,12 @@ use checker::history::{
     Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending, Value,
     Written,
 };
-use kvs_client::{Failure, FailureClass, Lane, Outcome, Outcomes, ServerInfo};
+use kvs_client::{FailureClass, Outcome, ServerInfo};
 
 use super::cli::Settings;
 use super::plan::{Kind, Plan, Planned};
+use super::recorder::Classified;
+use super::target::{Replies, Stream};
 use super::text;
 use super::value;
 
@@ -130,10 +132,10 @@ impl WorkerHistory {
     }
 
     /// Records a batch that was never sent.
-    pub(crate) fn unsent(&mut self, plan: &Plan, lane: &Lane) {
+    pub(crate) fn unsent(&mut self, plan: &Plan, stream: &impl Stream) {
         let mut batch = self.begin(plan);
         for (index, planned) in plan.operations.iter().enumerate() {
-            let boot = lane.boot_id(&history_key(*planned).to_bytes());
+            let boot = stream.boot_id(&history_key(*planned).to_bytes());
             let stamp = plan.first_stamp + index as u64;
             let place = Place { stamp, sequence: None, boot };
             batch.push(index, Err(FailureClass::NotApplied), place);
@@ -153,13 +155,13 @@ impl Drop for BatchHistory<'_> {
 impl BatchHistory<'_> {
     /// Records operation `index`, with its outcome.
     #[inline]
-    pub(crate) fn record(
+    pub(crate) fn record<R: Replies>(
         &mut self,
         index: usize,
-        outcome: &Result<Outcome<&[u8]>, &Failure>,
-        outcomes: &Outcomes,
+        outcome: &Result<Outcome<&[u8]>, &R::Failure>,
+        outcomes: &R,
     ) {
-        let outcome = outcome.map_err(Failure::class);
+        let outcome = outcome.map_err(Classified::class);
         let (boot, sequence) = outcomes.place(index);
         let sequence = sequence.filter(|_| outcome.is_ok());
         self.push(index, outcome, Place { stamp: outcomes.stamp(index), sequence, boot });

@@ -31,6 +31,7 @@
 //! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys, which
 //!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
+//! - [`target`]: what is driven
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`history`]: what is written down for the checker
 //! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown
@@ -54,6 +55,7 @@ mod run;
 mod shell;
 mod source;
 mod summary;
+mod target;
 mod text;
 mod value;
 mod worker;

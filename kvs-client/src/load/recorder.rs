@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use kvs_client::{FailureClass, Outcome};
+use kvs_client::{Failure, FailureClass, Outcome};
 
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
@@ -39,6 +39,18 @@ pub(crate) struct Reply<'a, F> {
 pub(crate) trait Classified: Display {
     /// Whether it may have.
     fn class(&self) -> FailureClass;
+}
+
+impl Classified for Failure {
+    fn class(&self) -> FailureClass {
+        Failure::class(self)
+    }
+}
+
+impl<F: Classified> Classified for &F {
+    fn class(&self) -> FailureClass {
+        F::class(self)
+    }
 }
 
 /// Operations by what became of them.

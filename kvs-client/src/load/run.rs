@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use checker::history::{Clock, HistoryWriter};
-use kvs_client::Client;
+use kvs_client::{Client, ServerInfo};
 use report::result::{Preload, RunResult};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -35,6 +35,7 @@ use super::recorder::{Faults, Recorder};
 use super::resources::{self, unix_ms};
 use super::source::{List, Source, Workload};
 use super::summary::{self, Observed};
+use super::target::Target;
 use super::text;
 use super::value::{ValueWriter, Verifier};
 use super::worker::{Pace, Worker};
@@ -43,9 +44,6 @@ use super::zipfian::Sampler;
 
 /// How long an interrupted run waits for open replies before it counts them as unknown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// How long the servers have to take leave of the client.
-const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// Least operations per batch while keys are loaded or deleted: these phases are not what is
 /// measured, and a run of the unbatched baseline should not wait for them.
@@ -77,12 +75,12 @@ struct Window {
     wire_bytes: (u64, u64),
 }
 
-struct Run {
+struct Run<T: Target> {
     settings: Settings,
-    client: Client,
+    target: T,
     keyspace: Arc<Keyspace>,
     board: Arc<Board>,
-    workers: Vec<Worker>,
+    workers: Vec<Worker<T::Stream>>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     interrupt: Interrupt,
 }
@@ -96,11 +94,24 @@ pub(crate) async fn run(mut settings: Settings, interrupt: Interrupt) -> anyhow:
     check_result_folder(&settings)?;
     let in_process = InProcess::install(&mut settings.client, settings.threads);
     let client = Client::connect_with(settings.client.clone()).await?;
-    check_memory(&settings, &client)?;
-    let history = history::create(&settings, &client.servers())?;
+    let (ending, acknowledged) = run_on(client, settings, interrupt).await?;
+    let Some(servers) = in_process else { return Ok(ending) };
+    write_lines(&servers.table()).context(UNWRITABLE)?;
+    compare(ending, servers.executed(), acknowledged)
+}
+
+/// Does the run on a target that is connected. Returns how it ended, and how many operations were
+/// acknowledged.
+async fn run_on<T: Target>(
+    target: T,
+    settings: Settings,
+    interrupt: Interrupt,
+) -> anyhow::Result<(Ending, u64)> {
+    check_memory(&settings, &target.servers())?;
+    let history = history::create(&settings, &target.servers())?;
     write_lines(&headline(&settings)).context(UNWRITABLE)?;
 
-    let mut run = Run::new(settings, client, history.as_ref(), interrupt);
+    let mut run = Run::new(settings, target, history.as_ref(), interrupt);
     let progress = Progress::start(Arc::clone(&run.board), {
         let interrupt = run.interrupt.clone();
         move || interrupt.raise()
@@ -117,11 +128,8 @@ pub(crate) async fn run(mut settings: Settings, interrupt: Interrupt) -> anyhow:
     write_lines(&summary::render(&result, recorder.counts.swaps_given_up)).context(UNWRITABLE)?;
     write_result(&run.settings, &result)?;
     run.close().await;
-    let ending = ending(&result, &recorder.faults);
-    let Some(servers) = in_process else { return Ok(ending) };
-    write_lines(&servers.table()).context(UNWRITABLE)?;
     let acknowledged = result.acknowledged.iter().map(|server| server.operations).sum();
-    compare(ending, servers.executed(), acknowledged)
+    Ok((ending(&result, &recorder.faults), acknowledged))
 }
 
 /// Compares what the servers of this process executed with what was acknowledged; a run with
@@ -135,10 +143,10 @@ fn compare(ending: Ending, executed: u64, acknowledged: u64) -> anyhow::Result<E
 
 const UNWRITABLE: &str = "cannot write to standard output: is the disk full, or the reader gone?";
 
-impl Run {
+impl<T: Target> Run<T> {
     fn new(
         settings: Settings,
-        client: Client,
+        target: T,
         history: Option<&HistoryWriter>,
         interrupt: Interrupt,
     ) -> Self {
@@ -150,7 +158,7 @@ impl Run {
             settings.theta,
             place,
         ));
-        let connections = (client.servers().len() * settings.client.connections) as u64;
+        let connections = (target.servers().len() * settings.client.connections) as u64;
         let board = Arc::new(Board::new(settings.workers, connections));
         let verifier = match (settings.verifies(), settings.preload) {
             (false, _) => Verifier::Off,
@@ -158,7 +166,7 @@ impl Run {
             (true, false) => Verifier::AnyRun,
         };
         let counters_reset = settings.preload && settings.has_counters();
-        let recorder = Recorder::new(client.servers().len(), verifier, counters_reset);
+        let recorder = Recorder::new(target.servers().len(), verifier, counters_reset);
         let recorders: Vec<_> =
             (0..settings.workers).map(|_| Arc::new(Mutex::new(recorder.clone()))).collect();
         let buffers = history.map(|writer| Recorders::new(writer, settings.threads));
@@ -171,10 +179,10 @@ impl Run {
             let (recorder, board) = (Arc::clone(recorder), Arc::clone(&board));
             let history = buffers.clone();
             let history = history.map(|history| WorkerHistory::new(history, &settings, index));
-            Worker::new(index, client.lane(), values, random, recorder, board, history)
+            Worker::new(index, target.stream(index), values, random, recorder, board, history)
         };
         let workers = recorders.iter().enumerate().map(worker).collect();
-        Self { settings, client, keyspace, board, workers, recorders, interrupt }
+        Self { settings, target, keyspace, board, workers, recorders, interrupt }
     }
 
     /// All phases up to the result.
@@ -252,7 +260,7 @@ impl Run {
         }
         self.board.begin("wait for the other clients", None, None);
         tokio::select! {
-            met = self.client.barrier(run_id, name, client_count, client_index) => Ok(met?),
+            met = self.target.barrier(run_id, name, client_count, client_index) => met,
             () = self.interrupt.raised() => Ok(()),
         }
     }
@@ -279,20 +287,20 @@ impl Run {
         let start = control.window_start().expect("a measured phase has a window");
         self.board.begin("warm-up", Some(start), None);
         // Taken again when the window starts, unless that is now.
-        let wire_at_start = Cell::new(self.client.wire_bytes());
+        let wire_at_start = Cell::new(self.target.wire_bytes());
         let wire_at_end = Cell::new(None);
         let watch = {
-            let (board, client) = (Arc::clone(&self.board), self.client.clone());
+            let (board, target) = (Arc::clone(&self.board), self.target.clone());
             let control = Arc::clone(&control);
             let (wire_at_start, wire_at_end) = (&wire_at_start, &wire_at_end);
             async move {
                 sleep_until(start.into()).await;
                 board.begin("measure", control.window_end(), goal);
-                wire_at_start.set(client.wire_bytes());
+                wire_at_start.set(target.wire_bytes());
                 let Some(end) = control.window_end() else { return pending::<()>().await };
                 sleep_until(end.into()).await;
                 board.begin("drain", None, None);
-                wire_at_end.set(Some(client.wire_bytes()));
+                wire_at_end.set(Some(target.wire_bytes()));
                 pending::<()>().await;
             }
         };
@@ -306,7 +314,7 @@ impl Run {
             return None;
         }
         let before = wire_at_start.get();
-        let after = wire_at_end.get().unwrap_or_else(|| self.client.wire_bytes());
+        let after = wire_at_end.get().unwrap_or_else(|| self.target.wire_bytes());
         let wire_bytes = (after.0 - before.0, after.1 - before.1);
         Some(Window { start, end, wire_bytes })
     }
@@ -375,11 +383,9 @@ impl Run {
         write_lines(&line).context(UNWRITABLE)
     }
 
-    /// Tells the servers to forget the client. It is a courtesy: they would by themselves.
     async fn close(self) {
         drop(self.workers);
-        // An error is a server that is gone, and has forgotten everything.
-        let _ = tokio::time::timeout(CLOSE_MAX, self.client.close()).await;
+        self.target.close().await;
     }
 
     /// What all workers saw so far.
@@ -403,7 +409,7 @@ impl Run {
         let (now, system_now) = (Instant::now(), SystemTime::now());
         let window = window.unwrap_or(Window { start: now, end: now, wire_bytes: (0, 0) });
         let wall = |at: Instant| unix_ms(system_now - now.saturating_duration_since(at));
-        let servers = self.client.servers();
+        let servers = self.target.servers();
         Observed {
             window_s: (window.end - window.start).as_secs_f64(),
             window_start_unix_ms: wall(window.start),
@@ -411,7 +417,7 @@ impl Run {
             wire_bytes: window.wire_bytes,
             preload,
             servers: servers.into_iter().map(|server| (server.endpoint, server.place)).collect(),
-            connections: (self.client.servers().len() * self.settings.client.connections) as u64,
+            connections: (self.target.servers().len() * self.settings.client.connections) as u64,
             samples,
             interrupted: self.interrupt.is_raised(),
         }
@@ -483,9 +489,8 @@ fn write_result(settings: &Settings, result: &RunResult) -> anyhow::Result<()> {
 }
 
 /// Checks that the keys fit into the servers' memory, and the batches into the client's.
-fn check_memory(settings: &Settings, client: &Client) -> anyhow::Result<()> {
-    let servers: Vec<ServerMemory> = client
-        .servers()
+fn check_memory(settings: &Settings, servers: &[ServerInfo]) -> anyhow::Result<()> {
+    let servers: Vec<ServerMemory> = servers
         .iter()
         .map(|server| ServerMemory {
             host: server.host.clone(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use kvs_client::{Batch, Completed, Failure, FailureClass, Lane, OperationError};
+use kvs_client::{FailureClass, OperationError};
 
 use super::control::Control;
 use super::history::{WorkerHistory, monotonic_ns};
@@ -13,19 +13,14 @@ use super::progress::Board;
 use super::random::Random;
 use super::recorder::{Classified, Recorder, Reply};
 use super::source::Source;
+use super::target::{Replies, Requests, Stream};
 use super::value::ValueWriter;
-
-impl Classified for &Failure {
-    fn class(&self) -> FailureClass {
-        Failure::class(self)
-    }
-}
 
 /// A worker with all that it owns. It lives through all phases of a run.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct Worker<S: Stream> {
     index: usize,
-    lane: Lane,
+    stream: S,
     values: ValueWriter,
     /// Draws the sizes of values.
     random: Random,
@@ -49,11 +44,11 @@ pub(crate) struct Pace {
     pub(crate) depth: usize,
 }
 
-impl Worker {
-    /// Worker number `index`, which sends on `lane`.
+impl<S: Stream> Worker<S> {
+    /// Worker number `index`, which sends on `stream`.
     pub(crate) fn new(
         index: usize,
-        lane: Lane,
+        stream: S,
         values: ValueWriter,
         random: Random,
         recorder: Arc<Mutex<Recorder>>,
@@ -62,7 +57,7 @@ impl Worker {
     ) -> Self {
         Self {
             index,
-            lane,
+            stream,
             values,
             random,
             recorder,
@@ -93,8 +88,8 @@ impl Worker {
             control.until_abandoned(working).await.is_some()
         };
         if !is_done {
-            for completed in self.lane.abandon().await {
-                self.receive(&completed, &source, &control);
+            for outcomes in self.stream.abandon().await {
+                self.receive(&outcomes, &source, &control);
             }
             self.forget_unsent(&control);
         }
@@ -108,14 +103,14 @@ impl Worker {
                     break;
                 }
             }
-            let Some(completed) = self.lane.next().await else { return };
-            self.receive(&completed, source, control);
+            let Some(outcomes) = self.stream.next().await else { return };
+            self.receive(&outcomes, source, control);
         }
     }
 
     /// Sends the next batch; `false` when there is none.
     async fn send(&mut self, source: &mut Source, control: &Control, batch_size: usize) -> bool {
-        if self.history.as_ref().is_some_and(WorkerHistory::has_failed) {
+        if self.history.as_ref().is_some_and(WorkerHistory::has_failed) || self.stream.is_lost() {
             return false;
         }
         let operations_max = control.take(batch_size);
@@ -129,7 +124,7 @@ impl Worker {
             self.spare.push(plan);
             return false;
         }
-        let mut batch = self.lane.batch(plan.operations.len());
+        let mut batch = self.stream.batch(plan.operations.len());
         self.fill(&mut batch, &plan).expect("keys and values of a workload are within the limits");
         plan.invoked_ns = invoked_ns;
         plan.first_stamp = batch.first_stamp();
@@ -141,13 +136,13 @@ impl Worker {
         }
         self.pending.remove(plan.attempts.len());
         self.in_flight.push_back(plan);
-        self.lane.submit(batch).await;
+        self.stream.submit(batch).await;
         self.board.worker(self.index).set_in_flight(self.in_flight.len());
         true
     }
 
     /// Writes the planned operations into a batch.
-    fn fill(&mut self, batch: &mut Batch, plan: &Plan) -> Result<(), OperationError> {
+    fn fill(&mut self, batch: &mut S::Batch, plan: &Plan) -> Result<(), OperationError> {
         let Self { values, random, pending, .. } = self;
         let first_stamp = batch.first_stamp();
         let mut digits = itoa::Buffer::new();
@@ -172,10 +167,9 @@ impl Worker {
     }
 
     /// Checks and counts a completed batch.
-    fn receive(&mut self, completed: &Completed, source: &Source, control: &Control) {
+    fn receive(&mut self, outcomes: &S::Outcomes, source: &Source, control: &Control) {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
-        let outcomes = &completed.outcomes;
         let mut history = self.history.as_mut().map(|history| history.begin(&plan));
         let replies = (0..outcomes.len()).map(|index| {
             let outcome = outcomes.get(index);
@@ -202,7 +196,7 @@ impl Worker {
     fn forget_unsent(&mut self, control: &Control) {
         while let Some(plan) = self.in_flight.pop_front() {
             if let Some(history) = &mut self.history {
-                history.unsent(&plan, &self.lane);
+                history.unsent(&plan, &self.stream);
             }
             let replies = plan.operations.iter().map(|_| Reply {
                 outcome: Err(Unsent),
