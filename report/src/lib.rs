@@ -9,6 +9,7 @@
 //! - [`run_folder`]: where both lie;
 //! - [`results`]: measured tables, of sweeps and comparisons;
 //! - [`cluster`]: the run's total, or why there is none;
+//! - [`bottleneck`]: the sentence that names what limited it;
 //! - [`warnings`]: what to know beside it, with the remedy;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
@@ -17,6 +18,7 @@
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
 
+pub mod bottleneck;
 pub mod client_log;
 pub mod cluster;
 pub mod page;

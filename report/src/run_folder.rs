@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client_log::{self, ClientStats};
 use crate::result::{ResultError, RunResult, parse_json};
-use crate::server_log::{LogError, ServerLog};
+use crate::server_log::{Interface, LogError, ServerLog};
 
 /// What the launcher wrote about a run before it started it: `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -36,6 +36,10 @@ pub struct Description {
     pub client_args: String,
     /// When the launcher began.
     pub started_unix_ms: u64,
+    /// The speed of every network link, where the user knows better than the system: a virtual
+    /// link tells none, a capped one tells the uncapped.
+    #[serde(default)]
+    pub link_mbit: Option<u64>,
     /// Where the run took place; empty in runs of launchers that did not note it.
     #[serde(default)]
     pub environment: Environment,
@@ -150,9 +154,11 @@ impl RunFolder {
     /// Reads the description and the servers' logs.
     pub fn read(path: &Path) -> Result<Self, FolderError> {
         let description = read_description(&path.join("run.json"))?;
-        let servers = (1..=description.servers)
+        let mut servers: Vec<ServerLog> = (1..=description.servers)
             .map(|number| ServerLog::read(&path.join(format!("kvs-server-{number}.log"))))
             .collect::<Result<_, _>>()?;
+        let intervals = servers.iter_mut().flat_map(|log| &mut log.intervals);
+        set_link(description.link_mbit, intervals.flat_map(|interval| &mut interval.stats.network));
         Ok(Self { path: path.to_owned(), description, servers })
     }
 
@@ -177,7 +183,11 @@ impl RunFolder {
             let path = self.path.join(format!("kvs-client-{number}.log"));
             if path.exists() { client_log::read(&path) } else { Ok(Vec::new()) }
         };
-        Ok((1..=self.description.clients).map(log).collect::<Result<_, _>>()?)
+        let mut logs: Vec<Vec<ClientStats>> =
+            (1..=self.description.clients).map(log).collect::<Result<_, _>>()?;
+        let seconds = logs.iter_mut().flatten();
+        set_link(self.description.link_mbit, seconds.flat_map(|stats| &mut stats.network));
+        Ok(logs)
     }
 
     /// Reads what a check found; `None` if there was none.
@@ -190,6 +200,13 @@ impl RunFolder {
             Err(error) => return Err(wrong(error.to_string())),
         };
         serde_json::from_str(&text).map(Some).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+/// Sets the speed of links where the user told it.
+fn set_link<'a>(link_mbit: Option<u64>, interfaces: impl Iterator<Item = &'a mut Interface>) {
+    if link_mbit.is_some() {
+        interfaces.for_each(|interface| interface.link_mbit = link_mbit);
     }
 }
 
@@ -211,6 +228,7 @@ fn read_description(path: &Path) -> Result<Description, FolderError> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::client_log::tests::client_log;
     use crate::result::tests::sample;
     use crate::server_log::tests::{listening_line, second, total_line};
 
@@ -347,6 +365,21 @@ pub(crate) mod tests {
         folder.file("run.json", &noted("{}"));
         let error = RunFolder::read(&folder.0).unwrap_err();
         assert!(error.to_string().contains("missing field `name`"), "{error}");
+    }
+
+    #[test]
+    fn a_link_speed_that_the_user_told_counts_for_all_links() {
+        let folder = whole_run("folder-link");
+        folder.file("kvs-client-1.log", &client_log(START_UNIX_MS, 2));
+        let links = |description: &str| {
+            folder.file("run.json", description);
+            let run = RunFolder::read(&folder.0).unwrap();
+            let client = run.read_client_logs().unwrap()[0][1].network[0].link_mbit;
+            (run.servers[1].intervals[5].stats.network[0].link_mbit, client)
+        };
+        assert_eq!(links(DESCRIPTION), (None, None));
+        let told = DESCRIPTION.replace("\"machines\"", "\"link_mbit\": 200, \"machines\"");
+        assert_eq!(links(&told), (Some(200), Some(200)));
     }
 
     #[test]

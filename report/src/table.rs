@@ -9,7 +9,8 @@ use crate::cluster::ClusterResult;
 use crate::result::Build;
 use crate::run_folder::{Check, Verdict};
 
-/// The whole text: mode, servers, clients, warnings, and the total as last line.
+/// The whole text: mode, servers, clients, warnings, what limited the run, and the total as last
+/// line.
 pub fn render(result: &ClusterResult) -> String {
     let mut text = format!("{}\n\n{}\n\n{}\n\n", result.mode, servers(result), clients(result));
     if let Some(medians_sum) = result.server_medians_sum {
@@ -18,7 +19,7 @@ pub fn render(result: &ClusterResult) -> String {
     for warning in &result.warnings {
         text += &format!("warning: {warning}\n");
     }
-    text + &total_line(result) + "\n"
+    format!("{text}{}\n{}\n", result.bottleneck, total_line(result))
 }
 
 /// The line to quote, with everything that a reader needs to judge the figure:

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bottleneck::{self, Bottleneck};
 use crate::result::{Build, RESULT_VERSION, ResultError, RunResult, hit_ratio, ratio, write_whole};
 use crate::run_folder::{Check, Description, RunFolder};
 use crate::warnings::{self, Warning};
@@ -23,6 +24,7 @@ mod window;
 
 pub use error::ClusterError;
 
+pub(crate) use servers::intervals_in;
 pub use servers::median_rate;
 pub use window::Window;
 use window::{common_window, completed_in};
@@ -72,6 +74,8 @@ pub struct ClusterResult {
     pub per_server: Vec<ServerShare>,
     /// One entry per client.
     pub per_client: Vec<ClientShare>,
+    /// What limited the run.
+    pub bottleneck: Bottleneck,
     /// What kvs-check found; `None` if the run was not checked.
     pub check: Option<Check>,
     /// What a reader of the total should know.
@@ -186,6 +190,7 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
     let mut warnings = Vec::new();
     let per_server = servers::server_shares(run, &clients, window, &mut warnings)?;
     let sum = Sum::of(&clients);
+    let operations_per_second = ratio(operations, window.seconds());
     let debug = clients.iter().any(|client| client.result.build == Build::Debug);
     let Description { mode, servers, machines, .. } = run.description.clone();
     let mut result = ClusterResult {
@@ -202,13 +207,14 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
         window,
         overlap,
         operations,
-        operations_per_second: ratio(operations, window.seconds()),
+        operations_per_second,
         sum,
         hit_ratio: hit_ratio(sum.hits, sum.gets),
         // Absent medians make an absent sum.
         server_medians_sum: per_server.iter().map(|s| s.median_operations_per_second).sum(),
         per_server,
         per_client: clients.iter().map(client_share).collect(),
+        bottleneck: bottleneck::find(run, &clients, window, operations_per_second)?,
         check: run.read_check()?,
         warnings,
     };
