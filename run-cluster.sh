@@ -27,6 +27,7 @@ Every run leaves a folder log/<timestamp> with logs, results and plots; log/late
   KVS_BIN_DIR=dir  use the binaries in dir and build nothing
   KVS_CHECK=1      record every operation, and check that the run was linearizable
   KVS_KEEP_HISTORY=1  keep the records of a run that was
+  KVS_LINK_MBIT=n  the speed of every network link, where the system does not know it or it is capped
 END
 }
 
@@ -82,7 +83,8 @@ main() {
     finish
 }
 
-# Sets servers, clients, server_args, client_args, port, mode, checks, keeps_history.
+# Sets servers, clients, server_args, client_args, port, mode, checks, keeps_history,
+# link_mbit.
 read_arguments() {
     (($# <= 4)) || die 2 "4 arguments at most, not $#; put the flags of one side into one pair of quotes"
     read_count servers "${1-1}" && servers=$REPLY
@@ -92,6 +94,7 @@ read_arguments() {
     IFS=$' \t\n' read -r -d '' -a client_args <<<"${4-}" || true
     refuse_owned server "${server_args[@]+"${server_args[@]}"}"
     refuse_owned client "${client_args[@]+"${client_args[@]}"}"
+    read_link "${KVS_LINK_MBIT-}" && link_mbit=$REPLY
     checks='' keeps_history=''
     ! read_switch KVS_CHECK || checks=yes
     ! read_switch KVS_KEEP_HISTORY || keeps_history=yes
@@ -131,7 +134,7 @@ make_run_folder() {
     cat >"$run/run.json" <<END
 {"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": 1,
  "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $(date +%s%3N),
- "environment": {"commit": $commit_json, "hosts": [$(machine_json)]}}
+ "link_mbit": $link_mbit, "environment": {"commit": $commit_json, "hosts": [$(machine_json)]}}
 END
     printf 'logs in %s\n' "$(short_path "$run")"
 }

@@ -199,9 +199,11 @@ fn links(run: &RunFolder, process: &Process<'_>) -> Vec<Limit> {
     let mut limits = Vec::new();
     for Interface { interface, link_mbit, .. } in second.network {
         let Some(mbit) = link_mbit.filter(|mbit| *mbit > 0) else { continue };
-        let ways: [(&str, fn(&Interface) -> u64); 2] =
-            [("outgoing", |link| link.sent_bytes), ("incoming", |link| link.received_bytes)];
-        for (way, bytes) in ways {
+        for way in ["outgoing", "incoming"] {
+            let bytes = |link: &Interface| match way {
+                "outgoing" => link.sent_bytes,
+                _ => link.received_bytes,
+            };
             let rates = process.seconds.iter().map(|second| {
                 let link = second.network.iter().find(|link| link.interface == *interface);
                 ratio(link.map_or(0, bytes) as f64, second.interval_s)
@@ -293,7 +295,7 @@ fn percent(part: f64) -> String {
 /// `10 Gbit/s`, `200 Mbit/s`.
 fn link_speed(mbit: u64) -> String {
     match mbit {
-        1_000.. if mbit % 1_000 == 0 => format!("{} Gbit/s", mbit / 1_000),
+        1_000.. if mbit.is_multiple_of(1_000) => format!("{} Gbit/s", mbit / 1_000),
         1_000.. => format!("{:.1} Gbit/s", mbit as f64 / 1e3),
         _ => format!("{mbit} Mbit/s"),
     }

@@ -92,6 +92,13 @@ read_port_base() {
         die 2 "-port $text leaves no room for $servers ports up to 65535; give a lower one"
 }
 
+# read_link TEXT: a speed in Mbit/s, or null for none, in $REPLY; or ends with status 2.
+read_link() {
+    REPLY=${1:-null}
+    [[ $REPLY =~ ^(null|[1-9][0-9]{0,8})$ ]] ||
+        die 2 "KVS_LINK_MBIT is '$1'; set it to a whole number of Mbit/s, such as 200, or leave it out"
+}
+
 # json_text TEXT: the text as a JSON string, in $REPLY.
 json_text() {
     REPLY=${1//\\/\\\\}
