@@ -10,17 +10,26 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use proto::limits::PARTITIONS_MAX;
+use proto::limits::{BATCH_OPERATIONS_MAX, PARTITIONS_MAX};
 use proto::shard_map::Place;
 use store::StoreKind;
 
 use crate::server::ServerConfig;
 use crate::service::ServiceConfig;
+use crate::session::{RECORD_BYTES_TOTAL, Record};
 
 /// Most threads that `-threads` accepts, far above the cores of any testbed node.
 pub const THREADS_MAX: i64 = 1024;
 /// Most connections that `-connections_max` accepts: Linux's usual bound on descriptors.
 pub const CONNECTIONS_MAX: i64 = 1 << 20;
+/// Least bytes of completion records that `-record_bytes_max` accepts: room for the largest batch.
+pub const RECORD_BYTES_LEAST: u64 = 1 << 20;
+const _: () = assert!(
+    Record::bytes_max(BATCH_OPERATIONS_MAX, PARTITIONS_MAX) as u64 <= RECORD_BYTES_LEAST,
+    "the largest batch is not refused for ever"
+);
+/// Most bytes of completion records that `-record_bytes_max` accepts.
+pub const RECORD_BYTES_MOST: u64 = 1 << 40;
 /// Fewest and most lock domains that are chosen when `-partitions` is not given.
 const PARTITIONS_DEFAULT: (u32, u32) = (8, 256);
 const _: () = assert!(PARTITIONS_DEFAULT.1 as usize <= PARTITIONS_MAX);
@@ -74,6 +83,17 @@ pub struct Flags {
     )]
     pub connections_max: u32,
 
+    /// Most bytes of completion records, which make retries harmless, over all clients; a batch
+    /// beyond it is refused before it is executed, and its client tries again. 1 GiB is room for
+    /// hundreds of clients of 64 workers each
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = RECORD_BYTES_TOTAL as u64,
+        value_parser = clap::value_parser!(u64).range(RECORD_BYTES_LEAST..=RECORD_BYTES_MOST)
+    )]
+    pub record_bytes_max: u64,
+
     /// Seconds between the statistics on stdout; testbed scripts read one line a second. 0 is off
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = stats_interval)]
     pub stats_secs: StatsInterval,
@@ -103,6 +123,7 @@ impl Flags {
             listen: self.listen.0.clone(),
             port: self.port,
             connections_max: self.connections_max as usize,
+            record_bytes_max: self.record_bytes_max as usize,
         }
     }
 }
@@ -233,7 +254,7 @@ mod tests {
         assert_eq!(config.service.place, Place::SOLE);
         assert_eq!(config.service.store_kind, StoreKind::Partitioned);
         assert_eq!(config.service.threads, flags.threads());
-        assert_eq!(config.connections_max, 10_000);
+        assert_eq!((config.connections_max, config.record_bytes_max), (10_000, 1 << 30));
         assert_eq!(flags.stats_secs.0, Some(Duration::from_secs(1)));
         assert_eq!(flags.port_file, None);
     }
@@ -242,13 +263,14 @@ mod tests {
     fn flags_are_taken_over() {
         let flags = parse(
             "-listen 127.0.0.1,unix:/tmp/a-b,[::1],node-0.lan -port=0 -shard 2/4 -threads 3 \
-             -partitions 7 -store mutex -connections-max 5 -stats_secs 0.25 -port_file /tmp/p-f",
+             -partitions 7 -store mutex -connections-max 5 -record_bytes_max 2000000 -stats_secs 0.25 -port_file /tmp/p-f",
         )
         .unwrap();
         let config = flags.server_config();
         let unix = ListenAddress::Unix(PathBuf::from("/tmp/a-b"));
         assert_eq!(config.listen, [tcp("127.0.0.1"), unix, tcp("::1"), tcp("node-0.lan")]);
         assert_eq!((config.port, config.connections_max), (0, 5));
+        assert_eq!(config.record_bytes_max, 2_000_000);
         assert_eq!(config.service.place.to_string(), "2/4");
         assert_eq!((config.service.threads, config.service.partitions), (3, 7));
         assert_eq!(config.service.store_kind, StoreKind::Mutex);
@@ -270,6 +292,8 @@ mod tests {
             ("-partitions 4097", "4097 is not in 1..=4096"),
             ("-threads 0", "not in 1..=1024"),
             ("-connections_max 0", "not in 1..=1048576"),
+            ("-record_bytes_max 1048575", "not in 1048576..="),
+            ("-record_bytes_max 1e9", "invalid digit"),
             ("-store redis", "choose partitioned, scc or mutex"),
             ("-stats_secs -1", "unknown flag -1"),
             ("-stats_secs=-1", "or 0 for off"),
@@ -311,10 +335,10 @@ mod tests {
         let Err(Stop::Asked(help)) = parse("-help") else { panic!("-help asks for a text") };
         for flag in ["listen", "port", "shard", "threads", "partitions", "store"]
             .into_iter()
-            .chain(["connections_max", "stats_secs", "port_file"])
+            .chain(["connections_max", "record_bytes_max", "stats_secs", "port_file"])
         {
             assert!(help.contains(&format!("\n  -{flag} <")), "{flag} stands in\n{help}");
         }
-        assert_eq!(help.matches("[default: ").count(), 8, "{help}");
+        assert_eq!(help.matches("[default: ").count(), 9, "{help}");
     }
 }

@@ -4,15 +4,18 @@
 //! the order in which they were sent. Replies are flushed when no further request is at hand, and a
 //! peer that does not read its replies is not read from either: that is the backpressure.
 
+use std::error::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use proto::codec::{CONNECTION_ERROR_ID, FrameError, Request, Response, ServerCodec};
+use proto::limits::FRAME_BYTES_MAX;
 use tarpc::ChannelError;
 use tarpc::ServerError;
 use tarpc::server::{BaseChannel, TrackedRequest};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +43,19 @@ where
     let _counted = Counted::begin(service.statistics());
     match Connection::new(stream, &service).run(&stop).await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
-        Err(error) => tracing::warn!(%peer, %error, "connection ended"),
+        Err(error) => {
+            if let Some(unsaid) = service.statistics().broken_connections.pass(Instant::now()) {
+                let error = explain(&error);
+                tracing::warn!(%peer, %error, unsaid, "connection ended");
+            }
+        }
     }
+}
+
+/// An error with its causes, in one line.
+fn explain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Counts a connection while it is served, however that ends: its task may also be dropped.
@@ -138,11 +152,12 @@ where
         let detail = frame_error.to_string();
         let message = Err(ServerError::new(std::io::ErrorKind::InvalidData, detail));
         let goodbye = tarpc::Response { request_id: CONNECTION_ERROR_ID, message };
-        let transport = self.channel.as_mut().get_pin_ref();
+        let transport = self.channel.as_mut().get_pin_ref().get_mut();
         let said = async {
-            let mut transport = transport;
             transport.send(goodbye).await?;
-            transport.close().await
+            transport.close().await?;
+            drain(transport.get_mut()).await;
+            Ok(())
         };
         let _: Result<Result<(), FrameError>, _> =
             tokio::time::timeout(GOODBYE_TIMEOUT, said).await;
@@ -150,4 +165,14 @@ where
 }
 
 /// How long a connection that ends in error waits for the peer to take the reason.
-const GOODBYE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// What such a peer may send meanwhile before it is cut off: the rest of a largest frame, and one
+/// more.
+const GOODBYE_BYTES_MAX: u64 = 2 * FRAME_BYTES_MAX as u64;
+
+/// Reads what a peer still sends, until it closes: were the connection closed with bytes unread, the
+/// system would reset it, and the peer could lose the reason that is on its way.
+async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
+    // An error is a peer that is gone.
+    let _ = tokio::io::copy(&mut stream.take(GOODBYE_BYTES_MAX), &mut tokio::io::sink()).await;
+}

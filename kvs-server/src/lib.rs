@@ -18,6 +18,7 @@
 //! - [`session`]: lanes, and the completion records that make retries harmless;
 //! - [`statistics`]: what was done, and the lines that tell it;
 //! - [`reporter`]: the thread that writes those lines;
+//! - [`log_limit`]: one line a second for what peers get wrong;
 //! - [`machine`]: CPU, memory and network, for the same lines;
 //! - [`descriptors`]: room for the connections;
 //! - [`environment`]: randomness and time, so that a simulation replays from its seed.
@@ -29,6 +30,7 @@ pub mod config;
 pub mod connection;
 pub mod descriptors;
 pub mod environment;
+pub mod log_limit;
 pub mod machine;
 pub mod reporter;
 pub mod server;

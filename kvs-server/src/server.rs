@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub port: u16,
     /// Most connections at once.
     pub connections_max: usize,
+    /// Most bytes of completion records, over all sessions.
+    pub record_bytes_max: usize,
 }
 
 /// An address that a server is bound to.
@@ -106,7 +108,8 @@ impl Server {
         for address in &config.listen {
             listeners.push(Listener::bind(address, config.port).await?);
         }
-        let service = Service::new(config.service, environment, Arc::new(Statistics::default()));
+        let service = Service::new(config.service, environment, Arc::new(Statistics::default()))
+            .with_record_bytes_max(config.record_bytes_max);
         Ok(Self { listeners, service: Arc::new(service), connections_max })
     }
 
@@ -133,6 +136,10 @@ impl Server {
         let connections = gate.drain(DRAIN_TIMEOUT).await;
         if connections > 0 {
             tracing::warn!(connections, "cut connections that did not end in time");
+        }
+        let unsaid = service.statistics().broken_connections.unsaid();
+        if unsaid > 0 {
+            tracing::warn!(unsaid, "more connections ended in errors than were told");
         }
         service.statistics().snapshot()
     }

@@ -18,7 +18,9 @@ use proto::shard_map::{PartitionMap, Place, slot_of};
 use store::{AnyStore, PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store, StoreKind};
 
 use crate::environment::Environment;
-use crate::session::{LEASE, Lane, Record, RecordReader, RecordWriter, Session, Sessions, Turn};
+use crate::session::{
+    LEASE, Lane, RECORD_BYTES_TOTAL, Record, RecordReader, RecordWriter, Session, Sessions, Turn,
+};
 use crate::statistics::{BatchCounts, Statistics};
 
 /// The shard map's epoch: maps do not change while servers run, so there is one.
@@ -98,13 +100,19 @@ impl Service {
             partition_map,
             store,
             digest_seed: environment.random_u64(),
-            sessions: Sessions::new(boot_id, &*environment),
+            sessions: Sessions::new(boot_id, RECORD_BYTES_TOTAL, &*environment),
             barriers: Mutex::default(),
             scratches: Mutex::default(),
             buffers: BufferPool::default(),
             statistics,
             environment,
         }
+    }
+
+    /// The same with another bound on the bytes of completion records over all sessions.
+    pub fn with_record_bytes_max(mut self, record_bytes_max: usize) -> Self {
+        self.sessions = Sessions::new(self.boot_id, record_bytes_max, &*self.environment);
+        self
     }
 
     /// Random number of this life of the server.
@@ -120,6 +128,11 @@ impl Service {
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Bytes that completion records take, over all sessions.
+    pub fn record_bytes(&self) -> usize {
+        self.sessions.record_bytes()
     }
 
     /// Lock domains.
@@ -199,24 +212,26 @@ impl Service {
             &rapidhash::v3::RapidSecrets::seed_cpp(self.digest_seed),
         );
         #[cfg(feature = "mutants")]
-        if let Some(record) = mutants::record_of_request(header, lane, session) {
+        if let Some(record) = mutants::record_of_request(self, header, lane, session) {
             return self.replay(header, &record, scratch, buffer);
         }
         match lane.turn(header.sequence, digest) {
             Turn::Now => {
-                let bytes_max = Record::bytes_max(scratch.mutations(), scratch.groups.len());
-                if !session.has_record_room(bytes_max) {
-                    let refusal = Refusal::Throttled;
-                    return self.refuse(header.sequence, refusal, explain(refusal));
+                // First of all, so that a lane's own old records never keep it from going on.
+                session.give_record_room(lane.forget(header.lowest_open));
+                let room = Record::bytes_max(scratch.mutations(), scratch.groups.len());
+                let taken = self.sessions.take_record_room(session, room, &*self.environment);
+                if let Err(full) = taken {
+                    let detail = full.to_string();
+                    return self.refuse(header.sequence, Refusal::Throttled, &detail);
                 }
                 let repeats = session.options().send_repeats_once;
                 let reply = self.apply(header, body, repeats, scratch, buffer);
                 let record = Record::new(digest, &scratch.record, &scratch.apply_sequences);
                 #[cfg(feature = "mutants")]
                 mutants::keep_for_request(header, &record);
-                let added = record.bytes();
-                let removed = lane.complete(record, header.lowest_open);
-                session.count_record_bytes(added, removed);
+                session.give_record_room(room - record.bytes());
+                lane.complete(record);
                 reply
             }
             #[cfg(feature = "mutants")]
@@ -531,7 +546,7 @@ fn explain(refusal: Refusal) -> &'static str {
         Refusal::OutOfTurn => "a batch before this one has not arrived",
         Refusal::DifferentBytes => "this number was used by a batch with other bytes",
         Refusal::RecordGone => "the client said that it holds the reply to this number",
-        Refusal::Throttled => "a bound on sessions, lanes or completion records is reached",
+        Refusal::Throttled => "a bound on sessions or lanes is reached",
         Refusal::LaneClosed => "the lane was closed",
         Refusal::Stopping => "the server is ending",
     }

@@ -4,7 +4,8 @@
 //! exactly the next number. A lower one is answered from its record, a higher one is refused, and
 //! nothing is parked. A record is written under the lane's lock together with the batch's effects,
 //! and lives until the client says that it holds the reply: a batch names the lowest number that is
-//! still open. Records hold what mutations did, never values, and are bounded in bytes.
+//! still open. Records hold what mutations did, never values, and are bounded in bytes: those of a
+//! session, and those of all sessions together.
 //!
 //! A session lives as long as it is used once per lease. An expired one is refused as such: were it
 //! made anew, a late retry would find no record and take effect twice.
@@ -30,6 +31,9 @@ pub const LANES_MAX: usize = 16_384;
 /// Most bytes of completion records per session: 1,024 lanes with 8 open batches of 5,000
 /// mutations each take 40 MiB.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of completion records over all sessions, unless `-record_bytes_max` says otherwise:
+/// 25 clients as large as the one above, or hundreds of ordinary ones.
+pub const RECORD_BYTES_TOTAL: usize = 1 << 30;
 
 /// Locks a mutex whose holders do not panic, short of a failed assertion of ours; then the state
 /// may be torn, and to go on would break promises.
@@ -42,13 +46,92 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Sessions {
     boot_id: u64,
     born: Instant,
+    record_room: Arc<RecordRoom>,
     table: Mutex<HashMap<u64, Arc<Session>>>,
 }
 
+/// Bytes of completion records, and their bound.
+#[derive(Debug)]
+struct RecordRoom {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl RecordRoom {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    /// Takes room for so many bytes, if there is.
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.bytes_max;
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    /// Gives room back.
+    fn give(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a batch's completion record has no room. The batch is not executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRecordRoom {
+    /// Its session has too many.
+    #[error(
+        "the session's completion records take {RECORD_BYTES_MAX} bytes; name a higher lowest open \
+         number, or keep fewer batches open"
+    )]
+    Session,
+    /// All sessions together have.
+    #[error(
+        "the completion records of all sessions take -record_bytes_max ({0} bytes); try again, or \
+         start the server with a greater one"
+    )]
+    Server(usize),
+}
+
 impl Sessions {
-    /// No sessions yet, in the boot with this id.
-    pub fn new(boot_id: u64, environment: &dyn Environment) -> Self {
-        Self { boot_id, born: environment.now(), table: Mutex::default() }
+    /// No sessions yet, in the boot with this id, whose completion records may take so many bytes
+    /// together.
+    pub fn new(boot_id: u64, record_bytes_max: usize, environment: &dyn Environment) -> Self {
+        let record_room = Arc::new(RecordRoom::new(record_bytes_max));
+        Self { boot_id, born: environment.now(), record_room, table: Mutex::default() }
+    }
+
+    /// Bytes of completion records, of all sessions.
+    pub fn record_bytes(&self) -> usize {
+        self.record_room.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes room for a record of a session.
+    ///
+    /// # Errors
+    ///
+    /// When there is none in the session, or none in all, even without those that have expired.
+    pub fn take_record_room(
+        &self,
+        session: &Session,
+        bytes: usize,
+        environment: &dyn Environment,
+    ) -> Result<(), NoRecordRoom> {
+        if !session.records.take(bytes) {
+            return Err(NoRecordRoom::Session);
+        }
+        if self.record_room.take(bytes) {
+            return Ok(());
+        }
+        let now_ms = self.elapsed_ms(environment);
+        lock(&self.table).retain(|_, session| !session.is_expired(now_ms));
+        if self.record_room.take(bytes) {
+            return Ok(());
+        }
+        session.records.give(bytes);
+        Err(NoRecordRoom::Server(self.record_room.bytes_max))
     }
 
     /// How many sessions are open.
@@ -84,7 +167,8 @@ impl Sessions {
         loop {
             let id = SessionId { boot_id: self.boot_id, number: environment.random_u64() };
             if let std::collections::hash_map::Entry::Vacant(entry) = table.entry(id.number) {
-                entry.insert(Arc::new(Session::new(id, options, now_ms)));
+                let record_room = Arc::clone(&self.record_room);
+                entry.insert(Arc::new(Session::new(id, options, now_ms, record_room)));
                 return Ok(id);
             }
         }
@@ -131,17 +215,32 @@ pub struct Session {
     id: SessionId,
     options: SessionOptions,
     used_ms: AtomicU64,
-    record_bytes: AtomicUsize,
+    records: RecordRoom,
+    /// What all sessions share.
+    all_records: Arc<RecordRoom>,
     lanes: Mutex<HashMap<u32, Arc<Mutex<Lane>>>>,
 }
 
+/// Its records go with it.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.all_records.give(*self.records.bytes.get_mut());
+    }
+}
+
 impl Session {
-    fn new(id: SessionId, options: SessionOptions, now_ms: u64) -> Self {
+    fn new(
+        id: SessionId,
+        options: SessionOptions,
+        now_ms: u64,
+        all_records: Arc<RecordRoom>,
+    ) -> Self {
         Self {
             id,
             options,
             used_ms: AtomicU64::new(now_ms),
-            record_bytes: AtomicUsize::new(0),
+            records: RecordRoom::new(RECORD_BYTES_MAX),
+            all_records,
             lanes: Mutex::default(),
         }
     }
@@ -187,25 +286,21 @@ impl Session {
     pub fn close_lane(&self, number: u32) -> Result<(), Refusal> {
         let lane = self.lane(number)?;
         let freed = lock(&lane).close();
-        self.record_bytes.fetch_sub(freed, Ordering::Relaxed);
+        self.give_record_room(freed);
         Ok(())
     }
 
     fn close(&self) {
         for lane in lock(&self.lanes).values() {
-            lock(lane).close();
+            let freed = lock(lane).close();
+            self.give_record_room(freed);
         }
     }
 
-    /// Whether records of `bytes` more fit into the session's bound.
-    pub fn has_record_room(&self, bytes: usize) -> bool {
-        self.record_bytes.load(Ordering::Relaxed) + bytes <= RECORD_BYTES_MAX
-    }
-
-    /// Accounts for records that came and went.
-    pub fn count_record_bytes(&self, added: usize, removed: usize) {
-        self.record_bytes.fetch_add(added, Ordering::Relaxed);
-        self.record_bytes.fetch_sub(removed, Ordering::Relaxed);
+    /// Gives back the room of records that went, or were smaller than they might have been.
+    pub fn give_record_room(&self, bytes: usize) {
+        self.records.give(bytes);
+        self.all_records.give(bytes);
     }
 }
 
@@ -261,18 +356,19 @@ impl Lane {
         }
     }
 
-    /// Notes that the next batch was applied, and drops the records below `lowest_open`.
-    ///
-    /// Returns the bytes of the records that went.
-    pub fn complete(&mut self, record: Record, lowest_open: u64) -> usize {
+    /// Notes that the next batch was applied.
+    pub fn complete(&mut self, record: Record) {
         self.records.push_back(record);
         self.next += 1;
-        let mut freed = 0;
-        while self.next - self.records.len() as u64 <= lowest_open.saturating_sub(1) {
-            let Some(record) = self.records.pop_front() else { break };
-            freed += record.bytes();
-        }
-        freed
+    }
+
+    /// Drops the records below `lowest_open`, whose replies the client holds, and returns the bytes
+    /// that they took.
+    pub fn forget(&mut self, lowest_open: u64) -> usize {
+        let oldest = self.next - self.records.len() as u64;
+        let held = usize::try_from(lowest_open.saturating_sub(oldest)).unwrap_or(usize::MAX);
+        let held = held.min(self.records.len());
+        self.records.drain(..held).map(|record| record.bytes()).sum()
     }
 
     fn close(&mut self) -> usize {
@@ -306,7 +402,7 @@ impl Record {
     }
 
     /// Most bytes that the record of a batch can take.
-    pub fn bytes_max(mutations: usize, groups: usize) -> usize {
+    pub const fn bytes_max(mutations: usize, groups: usize) -> usize {
         size_of::<Self>() + mutations * 9 + groups * 8
     }
 

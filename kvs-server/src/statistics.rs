@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::log_limit::LogLimit;
+
 mod lines;
 
 pub use lines::{Gauges, interval_lines, total_lines};
@@ -71,6 +73,8 @@ pub struct Statistics {
     batches: BatchCounters,
     replayed: AtomicU64,
     connections: AtomicU64,
+    /// Which connections that ended in an error are told of.
+    pub broken_connections: LogLimit,
 }
 
 /// What every batch adds to, in a cache line that nothing else is written to. Batches carry

@@ -141,6 +141,32 @@ fn a_port_in_use_is_said_in_one_line() {
     assert_eq!(line, expected);
 }
 
+/// However many connections go wrong, the log has about a line a second, and says how many it left
+/// out.
+#[test]
+fn connections_that_go_wrong_do_not_fill_the_log() {
+    const BAD: u64 = 300;
+    let server = Server::start("");
+    for _ in 0..BAD {
+        let mut peer = TcpStream::connect(server.told("on")).unwrap();
+        peer.write_all(&[0; 16]).unwrap();
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).unwrap();
+        assert!(!told.is_empty(), "it is told what was wrong");
+    }
+    send_signal(&server.child, "TERM");
+    let (_, log, code) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("protocol version")).collect();
+    let number = |line: &str| -> u64 {
+        let rest = line.split_once("unsaid=").expect("it says how many it left out").1;
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    let unsaid: u64 = log.lines().filter(|line| line.contains("unsaid=")).map(number).sum();
+    assert_eq!(lines.len() as u64 + unsaid, BAD, "{log}");
+    assert!(!lines.is_empty() && unsaid > 0, "{log}");
+}
+
 #[test]
 fn wrong_flags_are_said_in_one_line() {
     for (flags, said) in [

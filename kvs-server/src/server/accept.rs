@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::Listener;
 use crate::connection;
+use crate::log_limit::LogLimit;
 use crate::service::Service;
 
 /// First pause after a failed accept. Most failures, such as a peer that left while it waited,
@@ -18,8 +19,6 @@ use crate::service::Service;
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest pause. Running out of descriptors lasts until connections close.
 const BACKOFF_MAX: Duration = Duration::from_millis(1000);
-/// Shortest time between two log lines on one matter.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What every new connection passes and is served with.
 #[derive(Debug)]
@@ -112,7 +111,7 @@ pub(super) async fn accept_until(listener: Listener, gate: &Gate) {
 }
 
 pub(super) async fn accept_all<A: Accept>(listener: &mut A, gate: &Gate) {
-    let (mut failed, mut refused) = (LogLimit::default(), LogLimit::default());
+    let (failed, refused) = (LogLimit::default(), LogLimit::default());
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = tokio::select! {
@@ -143,40 +142,5 @@ pub(super) async fn accept_all<A: Accept>(listener: &mut A, gate: &Gate) {
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
-    }
-}
-
-/// Lets one log line through per interval, and counts the others.
-#[derive(Debug, Default)]
-struct LogLimit {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl LogLimit {
-    /// Whether to say it now; then how many times it went unsaid before.
-    fn pass(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_per_interval_is_said_and_the_others_are_counted() {
-        let mut limit = LogLimit::default();
-        let start = Instant::now();
-        assert_eq!(limit.pass(start), Some(0));
-        assert_eq!(limit.pass(start), None);
-        assert_eq!(limit.pass(start + LOG_INTERVAL / 2), None);
-        assert_eq!(limit.pass(start + LOG_INTERVAL), Some(2));
-        assert_eq!(limit.pass(start + 2 * LOG_INTERVAL), Some(0));
     }
 }

@@ -24,6 +24,7 @@ fn config(listen: &str, connections_max: usize) -> ServerConfig {
         listen: listen.split(' ').map(|address| address.parse().unwrap()).collect(),
         port: 0,
         connections_max,
+        record_bytes_max: 1 << 20,
     }
 }
 

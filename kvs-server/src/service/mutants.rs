@@ -82,6 +82,7 @@ pub(super) fn applies_again() -> bool {
 
 /// The record of the batch that came with this request's id before.
 pub(super) fn record_of_request(
+    service: &Service,
     header: &BatchHeader,
     lane: &mut Lane,
     session: &Session,
@@ -92,9 +93,9 @@ pub(super) fn record_of_request(
     let records = BY_REQUEST.lock().expect("no holder of the records panicked");
     let record = records.get(&(header.session.number, REQUEST_ID.get()))?.clone();
     if lane.next() == header.sequence {
-        let added = record.bytes();
-        let removed = lane.complete(record.clone(), header.lowest_open);
-        session.count_record_bytes(added, removed);
+        session.give_record_room(lane.forget(header.lowest_open));
+        service.sessions.take_record_room(session, record.bytes(), &*service.environment).ok()?;
+        lane.complete(record.clone());
     }
     Some(record)
 }

@@ -13,6 +13,10 @@ fn record(digest: u64, outcomes: &[Outcome<&[u8]>]) -> Record {
     Record::new(digest, &writer, &[])
 }
 
+fn no_sessions(environment: &SeededEnvironment) -> Sessions {
+    Sessions::new(9, RECORD_BYTES_TOTAL, environment)
+}
+
 fn is_refused(turn: &Turn<'_>, with: Refusal) -> bool {
     matches!(turn, Turn::Refused(refusal) if *refusal == with)
 }
@@ -22,7 +26,7 @@ fn a_lane_takes_its_numbers_in_turn() {
     let mut lane = Lane::default();
     assert!(matches!(lane.turn(1, 10), Turn::Now));
     assert!(is_refused(&lane.turn(2, 20), Refusal::OutOfTurn));
-    lane.complete(record(10, &[Outcome::Done]), 1);
+    lane.complete(record(10, &[Outcome::Done]));
     assert!(matches!(lane.turn(2, 20), Turn::Now));
     assert!(is_refused(&lane.turn(3, 30), Refusal::OutOfTurn));
 }
@@ -38,8 +42,8 @@ fn a_retry_is_answered_from_its_record_and_other_bytes_are_refused() {
         Outcome::NotAnInteger,
         Outcome::Overflow,
     ];
-    lane.complete(record(10, &outcomes), 1);
-    lane.complete(record(20, &[]), 1);
+    lane.complete(record(10, &outcomes));
+    lane.complete(record(20, &[]));
     let Turn::Again(record) = lane.turn(1, 10) else { panic!("the record is there") };
     let mut read = record.outcomes();
     for outcome in outcomes {
@@ -61,10 +65,12 @@ fn values_are_not_recorded() {
 fn records_go_when_the_client_holds_their_replies() {
     let mut lane = Lane::default();
     for sequence in 1..=4 {
-        assert_eq!(lane.complete(record(sequence, &[]), 1), 0);
+        assert_eq!(lane.forget(1), 0);
+        lane.complete(record(sequence, &[]));
     }
-    let freed = lane.complete(record(5, &[]), 4);
-    assert_eq!(freed, 3 * size_of::<Record>());
+    assert_eq!(lane.forget(4), 3 * size_of::<Record>());
+    assert_eq!(lane.forget(3), 0, "a late number brings nothing back");
+    lane.complete(record(5, &[]));
     for sequence in 1..=3 {
         assert!(is_refused(&lane.turn(sequence, sequence), Refusal::RecordGone));
     }
@@ -76,24 +82,67 @@ fn records_go_when_the_client_holds_their_replies() {
 #[test]
 fn a_closed_lane_takes_nothing_more_and_frees_its_records() {
     let environment = SeededEnvironment::new(1);
-    let sessions = Sessions::new(9, &environment);
+    let sessions = no_sessions(&environment);
     let id = sessions.open(OPTIONS, &environment).unwrap();
     let session = sessions.find(id, &environment).unwrap();
     let lane = session.lane(7).unwrap();
-    let bytes = Record::bytes_max(1, 0);
-    session.count_record_bytes(bytes, 0);
-    lane.lock().unwrap().complete(record(1, &[Outcome::Counter(1)]), 1);
+    let one = record(1, &[Outcome::Counter(1)]);
+    sessions.take_record_room(&session, one.bytes(), &environment).unwrap();
+    lane.lock().unwrap().complete(one);
     session.close_lane(7).unwrap();
     assert!(is_refused(&lane.lock().unwrap().turn(1, 1), Refusal::LaneClosed));
     assert!(is_refused(&lane.lock().unwrap().turn(2, 2), Refusal::LaneClosed));
-    assert!(session.has_record_room(RECORD_BYTES_MAX), "the records' bytes came back");
-    assert!(!session.has_record_room(RECORD_BYTES_MAX + 1));
+    assert_eq!(sessions.record_bytes(), 0, "the records' bytes came back");
+}
+
+#[test]
+fn records_are_bounded_in_a_session_and_in_all() {
+    let environment = SeededEnvironment::new(1);
+    let sessions = Sessions::new(9, RECORD_BYTES_MAX + 100, &environment);
+    let open = || {
+        let id = sessions.open(OPTIONS, &environment).unwrap();
+        (id, sessions.find(id, &environment).unwrap())
+    };
+    let take = |session: &Session, bytes| sessions.take_record_room(session, bytes, &environment);
+    let ((first_id, first), (_, second)) = (open(), open());
+    assert_eq!(take(&first, RECORD_BYTES_MAX + 1), Err(NoRecordRoom::Session));
+    assert_eq!(take(&first, RECORD_BYTES_MAX), Ok(()));
+    assert_eq!(take(&first, 1), Err(NoRecordRoom::Session));
+    let full = NoRecordRoom::Server(RECORD_BYTES_MAX + 100);
+    assert_eq!(take(&second, 101), Err(full));
+    assert_eq!(take(&second, 100), Ok(()));
+    assert_eq!(take(&second, 1), Err(full));
+    second.give_record_room(1);
+    assert_eq!(take(&second, 1), Ok(()), "what was refused took nothing");
+    assert!(full.to_string().contains("-record_bytes_max"));
+    sessions.close(first_id);
+    drop(first);
+    assert_eq!(sessions.record_bytes(), 100, "a session's records go with it");
+}
+
+/// Nobody asks for an expired session any more, so its records go when their room is wanted.
+#[test]
+fn records_of_expired_sessions_make_room() {
+    let environment = SeededEnvironment::new(1);
+    let sessions = Sessions::new(9, 1000, &environment);
+    let old = sessions.open(OPTIONS, &environment).unwrap();
+    let session = sessions.find(old, &environment).unwrap();
+    assert_eq!(sessions.take_record_room(&session, 900, &environment), Ok(()));
+    drop(session);
+    environment.advance(LEASE);
+    let new = sessions.open(OPTIONS, &environment).unwrap();
+    let session = sessions.find(new, &environment).unwrap();
+    let refused = sessions.take_record_room(&session, 200, &environment);
+    assert_eq!(refused, Err(NoRecordRoom::Server(1000)), "its lease has not ended");
+    environment.advance(Duration::from_millis(1));
+    assert_eq!(sessions.take_record_room(&session, 200, &environment), Ok(()));
+    assert_eq!((sessions.record_bytes(), sessions.len()), (200, 1));
 }
 
 #[test]
 fn sessions_expire_and_are_not_made_anew() {
     let environment = SeededEnvironment::new(1);
-    let sessions = Sessions::new(9, &environment);
+    let sessions = no_sessions(&environment);
     let id = sessions.open(OPTIONS, &environment).unwrap();
     let other = sessions.open(OPTIONS, &environment).unwrap();
     assert_ne!(id, other);
@@ -113,7 +162,7 @@ fn sessions_expire_and_are_not_made_anew() {
 #[test]
 fn sessions_and_lanes_are_bounded() {
     let environment = SeededEnvironment::new(1);
-    let sessions = Sessions::new(9, &environment);
+    let sessions = no_sessions(&environment);
     let ids: Vec<SessionId> =
         (0..SESSIONS_MAX).map(|_| sessions.open(OPTIONS, &environment).unwrap()).collect();
     assert_eq!(sessions.open(OPTIONS, &environment), Err(Refusal::Throttled));

@@ -3,12 +3,12 @@
 use kvs_server::environment::{Environment, SeededEnvironment};
 use proto::control::ControlRequest;
 use proto::limits::FRAME_BYTES_MAX;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::put;
 use crate::harness::{
     BATCH_REPLY, BATCH_REQUEST, BYSTANDER_KEYS, Bystander, CANCEL, CONTROL_REPLY, CONTROL_REQUEST,
-    ERROR, Server, control_frame, frame, frame_header,
+    ERROR, Server, control_frame, frame, frame_header, patiently,
 };
 
 /// Sends each of these on a connection of its own; each is told what was wrong, and closed.
@@ -66,6 +66,36 @@ async fn random_bytes_are_told_what_is_wrong() {
         })
         .collect();
     each_is_told_and_closed(&cases).await;
+}
+
+/// The bytes behind a wrong frame are read, too, so that closing does not reset the connection and
+/// take the reason away with it.
+#[tokio::test]
+async fn a_connection_that_is_told_what_is_wrong_is_closed_and_not_reset() {
+    let server = Server::start().await;
+    for rest in [0, 1, 100_000, FRAME_BYTES_MAX] {
+        let mut peer = server.connect().await;
+        let mut bytes = frame(CONTROL_REQUEST, 1, &[99]);
+        bytes.resize(bytes.len() + rest, 0);
+        peer.send(&bytes).await;
+        let told = patiently("the reason comes", peer.receive()).await.expect("the reason");
+        assert_eq!(told.kind, ERROR);
+        let end = patiently("the end comes", peer.stream.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("it is closed, not reset"), 0, "{rest} bytes behind");
+    }
+    server.finish().await;
+}
+
+/// A peer that goes on sending is cut off.
+#[tokio::test]
+async fn a_peer_that_does_not_stop_is_read_for_a_while_only() {
+    let server = Server::start().await;
+    let mut peer = server.connect().await;
+    peer.send(&frame(CONTROL_REQUEST, 1, &[99])).await;
+    let flood = async { while peer.stream.write_all(&[0; 65_536]).await.is_ok() {} };
+    patiently("the server stops reading", flood).await;
+    server.connections_become(0).await;
+    server.finish().await;
 }
 
 #[tokio::test]

@@ -60,6 +60,11 @@ impl Server {
 
     /// A server at this place among its peers.
     pub(crate) async fn start_at(place: &str) -> Self {
+        Self::start_with(place, |service| service).await
+    }
+
+    /// The same with another service.
+    pub(crate) async fn start_with(place: &str, change: impl FnOnce(Service) -> Service) -> Self {
         let config = ServiceConfig {
             place: place.parse().unwrap(),
             store_kind: "partitioned".parse().unwrap(),
@@ -68,7 +73,7 @@ impl Server {
         };
         let environment = Arc::new(SeededEnvironment::new(7));
         let statistics = Arc::new(Statistics::default());
-        let service = Arc::new(Service::new(config, environment.clone(), statistics));
+        let service = Arc::new(change(Service::new(config, environment.clone(), statistics)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

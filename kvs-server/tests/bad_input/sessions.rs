@@ -178,7 +178,7 @@ async fn a_session_has_so_many_lanes_and_no_more() {
     assert!(matches!(&refused, ControlResponse::Refused(why) if why.contains("lanes")));
     let header = BatchHeader { lane: u32::MAX, sequence: 1, ..client.lane.header };
     let body = client.lane.body_with(&header, &[put(b"k", b"wrong")]);
-    client.is_refused(&body, Refusal::Throttled, "a bound on sessions, lanes").await;
+    client.is_refused(&body, Refusal::Throttled, "a bound on sessions or lanes").await;
     others.goes_on().await;
     assert_eq!(client.get(b"k").await.as_deref(), Some(&b"v"[..]), "the old lane goes on");
     others.finish().await;
@@ -235,6 +235,39 @@ async fn completion_records_are_bounded() {
     assert_eq!(hoarder.get(b"n").await, Some(applied.to_string().into_bytes()));
     hoarder.apply(&many).await;
     others.finish().await;
+    server.finish().await;
+}
+
+/// Many clients that each stay within their own bound fill the server's. Others are then refused
+/// before anything is executed, and go on when there is room again.
+#[tokio::test]
+async fn completion_records_of_all_sessions_are_bounded() {
+    const RECORD_BYTES_MAX: usize = 4 << 20;
+    let server =
+        Server::start_with("1/1", |service| service.with_record_bytes_max(RECORD_BYTES_MAX)).await;
+    let many = vec![increment(b"n"); BATCH_OPERATIONS_MAX];
+    let mut hoarders = Vec::new();
+    for _ in 0..RECORD_BYTES_MAX / (9 * BATCH_OPERATIONS_MAX) {
+        let mut hoarder = server.client().await;
+        hoarder.apply(&many).await;
+        hoarders.push(hoarder);
+    }
+    let applied = hoarders.len() * BATCH_OPERATIONS_MAX;
+    let mut late = server.client().await;
+    let body = late.lane.body(&many);
+    late.is_refused(&body, Refusal::Throttled, "-record_bytes_max").await;
+    assert!(server.service.record_bytes() <= RECORD_BYTES_MAX);
+    let seen = late.one(b"n", Action::Increment { by: 0 }).await;
+    assert_eq!(seen, Outcome::Counter(applied as i64), "a small one has room");
+
+    // Who says that it holds its replies goes on, and who leaves makes room.
+    let mut first = hoarders.swap_remove(0);
+    first.forget_replies();
+    first.apply(&many).await;
+    late.is_refused(&late.lane.body(&many), Refusal::Throttled, "-record_bytes_max").await;
+    let session = first.lane.header.session;
+    first.peer.ask(ControlRequest::CloseSession { session }).await;
+    late.apply(&many).await;
     server.finish().await;
 }
 

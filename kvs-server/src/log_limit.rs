@@ -1,0 +1,54 @@
+//! Log lines that peers can cause are bounded: one a second on each matter, and the others are
+//! counted.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Shortest time between two lines on one matter.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lets one log line through per interval, and counts the others.
+#[derive(Debug, Default)]
+pub struct LogLimit(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl LogLimit {
+    /// Whether to say it now; then how many times it went unsaid before.
+    pub fn pass(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
+            state.unsaid += 1;
+            return None;
+        }
+        state.last = Some(now);
+        Some(std::mem::take(&mut state.unsaid))
+    }
+
+    /// How many times it went unsaid since it was said last.
+    pub fn unsaid(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unsaid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_per_interval_is_said_and_the_others_are_counted() {
+        let limit = LogLimit::default();
+        let start = Instant::now();
+        assert_eq!(limit.pass(start), Some(0));
+        assert_eq!(limit.pass(start), None);
+        assert_eq!(limit.pass(start + INTERVAL / 2), None);
+        assert_eq!(limit.unsaid(), 2);
+        assert_eq!(limit.pass(start + INTERVAL), Some(2));
+        assert_eq!(limit.unsaid(), 0);
+        assert_eq!(limit.pass(start + 2 * INTERVAL), Some(0));
+    }
+}
