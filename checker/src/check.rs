@@ -1,5 +1,6 @@
 //! The whole check: read, split, decide each part, conclude.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::event::Rules;
-use crate::history::Unreadable;
+use crate::history::{Clock, Unreadable};
 use crate::load::{Counts, Load, LoadError, Tables};
 use crate::object::How;
 use crate::part::{Common, PartResult, check_part};
@@ -46,7 +47,10 @@ pub struct Options {
     pub allow_restarts: bool,
     /// Check files whose writer did not finish.
     pub allow_truncated: bool,
-    /// How wrong the files' clocks may be beyond what they say, in nanoseconds.
+    /// Clocks that were measured from outside, by the client's number from 0, in place of what the
+    /// files say.
+    pub clocks: HashMap<u32, Clock>,
+    /// How wrong the clocks may be beyond that, in nanoseconds.
     pub clock_error_ns: u64,
     /// Time for the search of one key; it halves with each key that used it up.
     pub search_limit: Duration,
@@ -61,6 +65,7 @@ impl Default for Options {
             use_witness: true,
             allow_restarts: false,
             allow_truncated: false,
+            clocks: HashMap::new(),
             clock_error_ns: 0,
             search_limit: Duration::from_secs(10),
         }
@@ -124,6 +129,7 @@ pub fn check(
         counts: Counts::default(),
         scratch: &options.scratch,
         allow_truncated: options.allow_truncated,
+        clocks: &options.clocks,
     };
     load.files(paths, &|bytes| progress(Progress::Read { bytes, total })).map_err(|error| {
         match error {

@@ -156,6 +156,8 @@ pub(crate) struct Load<'a> {
     pub(crate) counts: Counts,
     pub(crate) scratch: &'a Path,
     pub(crate) allow_truncated: bool,
+    /// Instead of those that the files name.
+    pub(crate) clocks: &'a HashMap<u32, Clock>,
 }
 
 /// Why loading stopped.
@@ -200,11 +202,23 @@ impl Load<'_> {
             seen.push((run, client));
             self.binary(file, advance)?;
         }
-        Ok(())
+        let mut measured = self.clocks.keys();
+        match measured.find(|client| !seen.iter().any(|(_, other)| other == *client)) {
+            None => Ok(()),
+            Some(client) => Err(LoadError::Unreadable(Unreadable {
+                path: paths[0].clone(),
+                offset: 0,
+                reason: format!(
+                    "-clock is given for client {}, whose history is not among these",
+                    client + 1
+                ),
+            })),
+        }
     }
 
     fn binary(&mut self, mut file: HistoryFile, advance: &dyn Fn(u64)) -> Result<(), LoadError> {
-        let (client, clock) = (file.header.client, file.header.clock);
+        let client = file.header.client;
+        let clock = self.clocks.get(&client).copied().unwrap_or(file.header.clock);
         if file.is_truncated {
             self.tables.lost_clients.push(client);
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use checker::history::Clock;
 use checker::{CheckError, Options, Progress, Report, Verdict, check, picture};
 use clap::Parser;
 use flags::Stop;
@@ -42,7 +43,12 @@ struct Flags {
     /// Check files that are cut off; what they lost counts as unknown.
     #[arg(long = "allow_truncated")]
     allow_truncated: bool,
-    /// How wrong the clients' clocks may be beyond what the files say, in nanoseconds.
+    /// The clock of a client on another host, by its number from 1, where the file does not tell:
+    /// what to add to its times, and how wrong that may be, both in nanoseconds. Repeat for each.
+    #[arg(long = "clock", value_name = "CLIENT:OFFSET:ERROR", value_parser = client_clock,
+        action = clap::ArgAction::Append)]
+    clocks: Vec<(u32, Clock)>,
+    /// How wrong the clients' clocks may be beyond that, in nanoseconds.
     #[arg(long = "clock_error_ns", default_value_t = 0)]
     clock_error_ns: u64,
     /// Time for the general search of one key, in seconds; it halves with each key that used it up.
@@ -54,6 +60,19 @@ struct Flags {
     /// Write the picture of a violation there; by default beside the first file.
     #[arg(long = "picture", value_name = "FILE")]
     picture: Option<PathBuf>,
+}
+
+/// `3:-1500:250`: the third client's clock is 1.5 us ahead, give or take 250 ns.
+fn client_clock(text: &str) -> Result<(u32, Clock), String> {
+    let clock = || {
+        let mut parts = text.split(':');
+        let client: u32 = parts.next()?.parse().ok()?;
+        let offset_ns = parts.next()?.parse().ok()?;
+        let error_ns = parts.next()?.parse().ok()?;
+        let index = client.checked_sub(1)?;
+        parts.next().is_none().then_some((index, Clock { offset_ns, error_ns }))
+    };
+    clock().ok_or_else(|| "write client:offset:error, such as 2:-1500:250".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -113,6 +132,7 @@ fn check_with_progress(flags: &Flags) -> Result<Report, CheckError> {
         use_witness: !flags.no_witness,
         allow_restarts: flags.allow_restarts,
         allow_truncated: flags.allow_truncated,
+        clocks: flags.clocks.iter().copied().collect(),
         clock_error_ns: flags.clock_error_ns,
         search_limit: Duration::from_secs(flags.search_secs.into()),
     };

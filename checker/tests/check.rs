@@ -260,6 +260,34 @@ fn files_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
+fn clocks_that_were_measured_bring_hosts_together() {
+    let folder = Folder::new();
+    let paths = [folder.path("client0"), folder.path("client1")];
+    // The second host was booted 10^6 ns after the first.
+    let behind_ns = 1_000_000;
+    for (client, mut operations) in legal(2000).into_iter().enumerate() {
+        for (inv_ns, res_ns, _) in &mut operations {
+            *inv_ns += behind_ns * (1 - client as u64);
+            *res_ns += behind_ns * (1 - client as u64);
+        }
+        record(&paths[client], client as u32, 5, &operations);
+    }
+    assert_eq!(check_all(&paths).verdict, Verdict::Violation, "nobody tells of the clocks");
+    let with = |offset_ns: i64, error_ns| {
+        let clocks = [(1, Clock { offset_ns, error_ns })].into();
+        check_with(&paths, &Options { clocks, ..Options::default() }).verdict
+    };
+    let exact = behind_ns as i64;
+    assert_eq!(with(exact, 0), Verdict::Linearizable);
+    assert_eq!(with(exact - 700, 0), Verdict::Violation);
+    assert_eq!(with(exact - 700, 700), Verdict::Linearizable, "it may be wrong by that much");
+    let clocks = [(7, Clock::default())].into();
+    let options = Options { clocks, ..Options::default() };
+    let refused = check(&paths, &options, &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("-clock is given for client 8"), "{refused}");
+}
+
+#[test]
 fn a_clock_error_widens_the_intervals() {
     let folder = Folder::new();
     let path = folder.path("history");
