@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs servers and clients on this machine and reports their throughput.
+# Runs servers and clients, on this machine or on several over ssh, and reports their throughput.
 set -euo pipefail
 
 usage() {
@@ -7,20 +7,31 @@ usage() {
 usage: ./run-cluster.sh [servers] [clients] [server_args] [client_args]
 
 Builds what is needed, starts the servers, runs the clients against them, and prints the total.
-Development mode: all processes run on this one machine.
 
-  servers      number of kvs-server processes, 1 to 1000 (default 1)
-  clients      number of kvs-client processes, 1 to 1000 (default 1)
+  servers      number of kvs-server processes, 1 to 1000 (default 1; of several hosts, half)
+  clients      number of kvs-client processes, 1 to 1000 (default 1; of several hosts, the rest)
   server_args  flags for every server, as one word (default "")
-               -port N is the first server's port, the next ones follow; default any free ports
+               -port N is the first server's port, and on one machine the next ones follow; default
+               any free ports
   client_args  flags for every client, as one word (default "-secs 10")
 
 The two strings are split at white space; quotes inside them mean nothing.
--threads defaults, on both sides, to this machine's cores divided by the number of processes.
+
+Where it runs: on several machines over ssh, a process each, the first ones serving, if one of these
+names them, the first of them that is there:
+  KVS_HOSTS_FILE=file  a host a line, [user@]host[:ssh_port][=data_address]; # begins a comment
+  KVS_HOSTS=list       the same with commas or spaces between; localhost alone is this machine
+  tmcc hostnames       CloudLab's hosts tool: as many lines as it prints, node0, node1 and on
+Else in development mode, with all processes on this machine; there -threads defaults, on both sides,
+to the cores divided by the number of processes. The first line and the last say which it was.
+  KVS_SSH_OPTIONS=words  further options for ssh, e.g. "-i key"; nothing is asked, and hosts must be
+                         in your known_hosts
+  KVS_NODE_DIR=dir       folder on the hosts for binaries and histories (default /tmp/kvs-<uid>)
 
   ./run-cluster.sh
   ./run-cluster.sh 4 4 "" "-workers 64 -batch_size 10000"
   ./run-cluster.sh 2 2 "-store scc" "-workload YCSB-A -secs 30"
+  KVS_HOSTS="node0 node1=10.10.1.2 me@node2:2222" ./run-cluster.sh 1 2
 
 Every run leaves a folder log/<timestamp> with logs, results and plots; log/latest is the newest.
   KVS_LOG_DIR=dir  put it there instead of log
@@ -49,19 +60,28 @@ source "$root/scripts/launcher/arguments.sh"
 source "$root/scripts/launcher/build.sh"
 # shellcheck source=scripts/launcher/check.sh
 source "$root/scripts/launcher/check.sh"
+# shellcheck source=scripts/launcher/clocks.sh
+source "$root/scripts/launcher/clocks.sh"
+# shellcheck source=scripts/launcher/cluster.sh
+source "$root/scripts/launcher/cluster.sh"
 # shellcheck source=scripts/launcher/environment.sh
 source "$root/scripts/launcher/environment.sh"
+# shellcheck source=scripts/launcher/hosts.sh
+source "$root/scripts/launcher/hosts.sh"
 # shellcheck source=scripts/launcher/processes.sh
 source "$root/scripts/launcher/processes.sh"
+# shellcheck source=scripts/launcher/ssh.sh
+source "$root/scripts/launcher/ssh.sh"
 
 readonly READY_SECONDS_MAX=30 # for all servers to answer
 readonly STOP_SECONDS_MAX=10  # for a process to end after it was asked to
 # The same after another process has failed, 10 s in all. A client gives open replies 5 s.
-readonly FAIL_CLIENT_SECONDS_MAX=7 FAIL_SERVER_SECONDS_MAX=2
+readonly FAIL_CLIENT_SECONDS_MAX=6 FAIL_SERVER_SECONDS_MAX=2
 
 interrupted= # the signal that asked this script to stop
 told=        # whether the user knows why it ends
 run=         # the run's folder
+work=        # a folder for what only this script reads
 
 main() {
     case ${1-} in -help | --help | -h) usage && exit ;; esac
@@ -76,19 +96,24 @@ main() {
     trap on_exit EXIT
     exec 2>"$run/launcher.log"
 
+    ! is_cluster || prepare_nodes
     start_servers
     await_servers
+    ! is_cluster || measure_first_clocks
     start_clients
     watch_clients
     finish
 }
 
-# Sets servers, clients, server_args, client_args, port, mode, checks, keeps_history,
+# Sets the nodes, servers, clients, server_args, client_args, port, mode, checks, keeps_history,
 # link_mbit.
 read_arguments() {
     (($# <= 4)) || die 2 "4 arguments at most, not $#; put the flags of one side into one pair of quotes"
-    read_count servers "${1-1}" && servers=$REPLY
-    read_count clients "${2-1}" && clients=$REPLY
+    find_nodes
+    (($# < 1)) || { read_count servers "$1" && set -- "$REPLY" "${@:2}"; }
+    (($# < 2)) || { read_count clients "$2" && set -- "$1" "$REPLY" "${@:3}"; }
+    servers=${1-1} clients=${2-1}
+    ! is_cluster || share_nodes "${@:1:2}"
     # read's status is that of the missing delimiter.
     IFS=$' \t\n' read -r -d '' -a server_args <<<"${3-}" || true
     IFS=$' \t\n' read -r -d '' -a client_args <<<"${4-}" || true
@@ -99,20 +124,27 @@ read_arguments() {
     ! read_switch KVS_CHECK || checks=yes
     ! read_switch KVS_KEEP_HISTORY || keeps_history=yes
     take_flag port server_args
-    read_port_base "$REPLY" "$servers" && port=$REPLY
-
+    read_port_base "$REPLY" "$(is_cluster && echo 1 || echo "$servers")" && port=$REPLY
+    has_flag secs "${client_args[@]+"${client_args[@]}"}" ||
+        has_flag operations "${client_args[@]+"${client_args[@]}"}" || client_args+=(-secs 10)
+    if is_cluster; then
+        read_ssh_options
+        [[ ${KVS_NODE_DIR-/} =~ ^/[A-Za-z0-9._/-]*$ ]] ||
+            die 2 "KVS_NODE_DIR is '$KVS_NODE_DIR'; set it to an absolute path of plain letters, or leave it out"
+        mode="cluster: $servers servers and $clients clients on $((servers + clients)) machines"
+        return
+    fi
     local threads=$(($(nproc) / (servers + clients)))
     threads=$((threads > 0 ? threads : 1))
     has_flag threads "${server_args[@]+"${server_args[@]}"}" || server_args+=(-threads "$threads")
     has_flag threads "${client_args[@]+"${client_args[@]}"}" || client_args+=(-threads "$threads")
-    has_flag secs "${client_args[@]}" || has_flag operations "${client_args[@]}" ||
-        client_args+=(-secs 10)
     mode="dev: $((servers + clients)) processes on ONE machine, not a cluster figure"
 }
 
 # Sets run, a new folder, and points latest at it.
 make_run_folder() {
-    local base stamp number=1 mode_json server_json client_json commit_json
+    local base stamp number=1
+    started_unix_ms=$(date +%s%3N)
     base=$(realpath -m -- "${KVS_LOG_DIR:-$root/log}")
     mkdir -p -- "$base" || die 1 "cannot make the folder $base; set KVS_LOG_DIR to another"
     stamp=$(date +%Y%m%d-%H%M%S)
@@ -127,45 +159,73 @@ make_run_folder() {
     mv -T -- "$base/.latest.$$" "$base/latest" ||
         die 1 "cannot replace $base/latest, which should be a symbolic link; move it away"
 
+    # Sockets lie there, whose paths must be short.
+    work=$(mktemp -d /tmp/kvs-XXXXXX) || die 1 'cannot make a folder in /tmp; make room there'
+    write_description
+    printf 'logs in %s\n' "$(short_path "$run")"
+}
+
+# write_description: run.json, with what is known of the hosts by now.
+write_description() {
+    local mode_json server_json client_json commit_json hosts list='' text machines=1
     json_text "$mode" && mode_json=$REPLY
     json_text "${server_args[*]}" && server_json=$REPLY
     json_text "${client_args[*]}" && client_json=$REPLY
     commit_of "$root" && json_text "$REPLY" && commit_json=$REPLY
+    hosts=$(machine_json)
+    ! is_cluster || { machines=${#nodes[@]} && hosts_json && hosts=$REPLY; }
+    for text in "${warnings[@]+"${warnings[@]}"}"; do
+        json_text "$text" && list+="${list:+, }$REPLY"
+    done
     cat >"$run/run.json" <<END
-{"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": 1,
- "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $(date +%s%3N),
- "link_mbit": $link_mbit, "environment": {"commit": $commit_json, "hosts": [$(machine_json)]}}
+{"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": $machines,
+ "server_args": $server_json, "client_args": $client_json, "started_unix_ms": $started_unix_ms,
+ "link_mbit": $link_mbit, "warnings": [$list],
+ "environment": {"commit": $commit_json, "hosts": [$hosts]}}
 END
-    printf 'logs in %s\n' "$(short_path "$run")"
 }
 
 start_servers() {
     local i
     for ((i = 1; i <= servers; i++)); do
-        start "kvs-server $i" "$run/kvs-server-$i.log" "$bin/kvs-server" -listen 127.0.0.1 \
-            -port "$((port == 0 ? 0 : port + i - 1))" -port_file "$run/kvs-server-$i.port" \
-            -shard "$i/$servers" "${server_args[@]}"
+        if is_cluster; then
+            start_on "$((i - 1))" "kvs-server $i" "$run/kvs-server-$i.log" bin/kvs-server \
+                -listen "${node_addresses[i - 1]}" -port "$port" -shard "$i/$servers" \
+                "${server_args[@]+"${server_args[@]}"}"
+        else
+            start "kvs-server $i" "$run/kvs-server-$i.log" "$bin/kvs-server" -listen 127.0.0.1 \
+                -port "$((port == 0 ? 0 : port + i - 1))" -shard "$i/$servers" "${server_args[@]}"
+        fi
     done
 }
 
 # Waits until every server answers; sets hosts.
 await_servers() {
-    local deadline=$((SECONDS + READY_SECONDS_MAX)) i file
+    local deadline=$((SECONDS + READY_SECONDS_MAX)) i address
     hosts=
     for ((i = 1; i <= servers; i++)); do
-        file=$run/kvs-server-$i.port
-        until [[ -s $file ]]; do
+        until address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/kvs-server-$i.log") &&
+            [[ -n $address ]]; do
             still_starting "$deadline" "kvs-server $i has not begun to listen"
             pause
         done
-        hosts+=${hosts:+,}127.0.0.1:$(<"$file")
+        hosts+=${hosts:+,}$address
     done
-    until timeout --foreground --kill-after=1 5 "$bin/kvs-client" -hosts "$hosts" ping >"$run/ping.log" 2>&1; do
+    until ping_servers >"$run/ping.log" 2>&1; do
         still_starting "$deadline" "not every server answers: $(last_error "$run/ping.log")"
         pause
     done
-    rm -f -- "$run/ping.log" "$run"/kvs-server-*.port
+    rm -f -- "$run/ping.log"
     printf 'servers on %s\n' "$hosts"
+}
+
+# Of several hosts the first client's asks: this machine may be none of their network.
+ping_servers() {
+    if is_cluster; then
+        on_node "$servers" "exec timeout --kill-after=1 5 ${node_dirs[servers]}/bin/kvs-client -hosts $hosts ping"
+    else
+        timeout --foreground --kill-after=1 5 "$bin/kvs-client" -hosts "$hosts" ping
+    fi
 }
 
 # still_starting DEADLINE TEXT: ends the run if a server died, the user asked, or time is over.
@@ -177,13 +237,19 @@ still_starting() {
 }
 
 start_clients() {
-    local i history
+    local i folder=$run flags
+    ! is_cluster || folder=runs/${run##*/}
     for ((i = 1; i <= clients; i++)); do
-        history=()
-        [[ -z $checks ]] || history=(-history "$run/kvs-client-$i.history")
-        start "kvs-client $i" "$run/kvs-client-$i.log" "$bin/kvs-client" -hosts "$hosts" \
-            -client_index "$i" -client_count "$clients" -run_id "${run##*/}" -mode "$mode" \
-            -json "$run/kvs-client-$i.json" "${history[@]+"${history[@]}"}" "${client_args[@]}"
+        flags=(-hosts "$hosts" -client_index "$i" -client_count "$clients" -run_id "${run##*/}"
+            -mode "$mode" -json "$folder/kvs-client-$i.json")
+        [[ -z $checks ]] || flags+=(-history "$folder/kvs-client-$i.history")
+        flags+=("${client_args[@]}")
+        if is_cluster; then
+            start_on "$((servers + i - 1))" "kvs-client $i" "$run/kvs-client-$i.log" bin/kvs-client \
+                "${flags[@]}"
+        else
+            start "kvs-client $i" "$run/kvs-client-$i.log" "$bin/kvs-client" "${flags[@]}"
+        fi
     done
 }
 
@@ -237,6 +303,7 @@ fail() {
     end_progress
     stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
     stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
+    bring_back "$FAIL_FETCH_SECONDS_MAX" "$FAIL_CLOCK_SECONDS_MAX" || true
     # A client that was killed left a history without an end.
     check_histories -allow_truncated
     # What was measured until then is told, and who is missing from it; without a result of any
@@ -253,10 +320,24 @@ finish_interrupted() {
     printf 'stopping on SIG%s\n' "$interrupted"
     stop kvs-client INT "$STOP_SECONDS_MAX" || true
     stop kvs-server TERM "$STOP_SECONDS_MAX" || true
+    bring_back "$FAIL_FETCH_SECONDS_MAX" "$FAIL_CLOCK_SECONDS_MAX" || true
     "$bin/kvs-report" "$run" 2>"$run/kvs-report.log" ||
         die "$status" "stopped before there was a total: $(tail -n 1 "$run/kvs-report.log")"
     told=yes
     exit "$status"
+}
+
+# bring_back FETCH_SECONDS CLOCK_SECONDS: from several hosts, what the clients left there, and how the
+# clocks went meanwhile. Fails if something is missing.
+bring_back() {
+    is_cluster || return 0
+    # While an answer to Ctrl-C is under way, a second one should not end it.
+    local asked=$interrupted status=0
+    interrupted=
+    measure_last_clocks "$2"
+    ((${#node_dirs[@]} == 0)) || on_nodes "$1" fetch_result || status=1
+    interrupted=$asked
+    return "$status"
 }
 
 finish() {
@@ -264,8 +345,11 @@ finish() {
         fail "a server did not end within $STOP_SECONDS_MAX s of SIGTERM and was killed; see $(short_path "$run")"
     local index
     for index in "${!pids[@]}"; do
-        ((statuses[index] == 0)) || { how_it_ended "$index" && fail "$REPLY"; }
+        [[ ${names[index]} == ssh* ]] || ((statuses[index] == 0)) ||
+            { how_it_ended "$index" && fail "$REPLY"; }
     done
+    bring_back "$FETCH_SECONDS_MAX" "$CLOCK_SECONDS_MAX" ||
+        fail 'not all files could be brought back; see launcher.log'
     check_histories
     local verdict=$REPLY
     "$bin/kvs-report" "$run" 2>&3 || { told=yes && exit 1; }
@@ -276,11 +360,14 @@ finish() {
 on_exit() {
     local status=$?
     reap
+    kill_tasks
     send KILL kvs-
+    disconnect
     if ((status != 0)) && [[ -z $told ]]; then
         printf 'run-cluster.sh: failed with status %d; see %s\n' "$status" \
             "$(short_path "$run/launcher.log")" >&3
     fi
+    [[ -z $work ]] || rm -rf -- "$work"
     [[ -s $run/launcher.log ]] || rm -f -- "$run/launcher.log"
 }
 

@@ -49,7 +49,7 @@ refuse_owned() {
     for word; do
         flag_name "$word"
         case $REPLY in
-        listen) instead='the launcher runs servers on 127.0.0.1; start kvs-server by hand' ;;
+        listen) instead='the launcher decides it: 127.0.0.1, or the =data_address in the hosts file' ;;
         hosts) instead='the launcher lists its own servers; start kvs-client by hand for others' ;;
         shard) instead='the number of servers, the first argument, decides it' ;;
         client_index | client_count) instead='the number of clients, the second argument, decides it' ;;

@@ -12,7 +12,9 @@ build_binaries() {
         need_cargo "$root"
         run_cargo "$root" "${folder%/release}" || die 1 'the build failed; see above'
     fi
-    for name in kvs-server kvs-client kvs-report kvs-check; do
+    local names=(kvs-server kvs-client kvs-report kvs-check)
+    ! is_cluster || names+=(kvs-clock)
+    for name in "${names[@]}"; do
         [[ -x $folder/$name ]] || die 1 "there is no $name in $folder; build it there, or unset KVS_BIN_DIR"
     done
     REPLY=$folder
@@ -26,7 +28,7 @@ run_cargo() {
     trap 'kill $(jobs -p) 2>/dev/null; die 130 "stopped while building"' INT TERM HUP
     (cd "$1" && CARGO_TARGET_DIR=$2 exec cargo build --release --locked \
         --package kvs-server --package kvs-client --package report \
-        --package checker) &
+        --package checker --package clocks) &
     wait "$!"
 }
 

@@ -19,9 +19,11 @@ check_histories() {
         REPLY="not checked: ${missing[0]} left no history"
         return
     fi
+    local flags=()
+    clock_flags
     printf 'checking %s of histories\n' "$(du -ch -- "${files[@]}" | sed -n '$s/\s.*//p')"
     start kvs-check "$run/kvs-check.log" "$bin/kvs-check" -json "$run/check.json" -scratch "$run" \
-        "$@" "${files[@]}"
+        "${flags[@]+"${flags[@]}"}" "$@" "${files[@]}"
     while running kvs-check; do
         [[ -z $interrupted ]] || die "$((128 + $(kill -l "$interrupted")))" \
             "stopped while checking; the histories are in $(short_path "$run")"
