@@ -29,3 +29,4 @@ pub mod run_folder;
 pub mod server_log;
 pub mod table;
 pub mod warnings;
+pub(crate) mod wording;

@@ -24,7 +24,8 @@ use crate::run_folder::RunFolder;
 pub struct Page<'a> {
     run: &'a RunFolder,
     result: Result<&'a ClusterResult, String>,
-    clients: Vec<RunResult>,
+    /// The clients that left a result, by number.
+    clients: Vec<(usize, RunResult)>,
     pictures: &'a [Picture],
 }
 
@@ -45,7 +46,9 @@ impl<'a> Page<'a> {
     ) -> Self {
         let result = result.as_ref().map_err(ToString::to_string);
         // If they cannot be read, there is no total, and its reason says so.
-        let clients = run.read_clients().unwrap_or_default();
+        let results = run.read_results().unwrap_or_default();
+        let numbered = (1..).zip(results);
+        let clients = numbered.filter_map(|(number, result)| Some((number, result?))).collect();
         Self { run, result, clients, pictures }
     }
 
@@ -95,7 +98,7 @@ impl<'a> Page<'a> {
     /// The run's name: its id, or its folder's.
     fn name(&self) -> String {
         let folder = || self.run.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let id = self.clients.first().map(|client| client.run_id.clone());
+        let id = self.clients.first().map(|(_, client)| client.run_id.clone());
         id.filter(|id| !id.is_empty()).or_else(folder).unwrap_or_default()
     }
 }
@@ -135,7 +138,14 @@ mod tests {
             assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");
         }
         assert_eq!(page.matches("<svg ").count(), 5);
-        assert!(!page.contains("Warnings"), "there is none");
+        assert!(page.contains("shared one machine"), "a warning of the place");
+    }
+
+    #[test]
+    fn a_run_with_nothing_to_warn_of_has_no_warnings() {
+        let folder = whole_run("page-clean");
+        folder.file("run.json", &DESCRIPTION.replace("\"machines\": 1", "\"machines\": 4"));
+        assert!(!page(&folder).contains("Warnings"));
     }
 
     #[test]
@@ -176,12 +186,19 @@ mod tests {
     #[test]
     fn a_run_without_a_total_has_a_page_that_says_why() {
         let folder = whole_run("page-no-total");
-        for number in 1..=2 {
-            std::fs::remove_file(folder.0.join(format!("kvs-client-{number}.json"))).unwrap();
-        }
+        folder.file("kvs-client-2.json", "{\"version\": 1, ");
         let page = page(&folder);
-        assert!(page.contains("No total") && page.contains("no client left a result"));
+        assert!(page.contains("No total") && page.contains("is cut off"));
         assert!(page.contains(" id=\"ops\"") && !page.contains(" id=\"clients\""));
+    }
+
+    #[test]
+    fn a_run_that_lost_a_client_says_so_and_tells_the_others() {
+        let folder = whole_run("page-lost");
+        std::fs::remove_file(folder.0.join("kvs-client-1.json")).unwrap();
+        let page = page(&folder);
+        assert!(page.contains("Not whole: client 1 left no result."));
+        assert!(page.contains("client 2 GET") && !page.contains("client 1 GET"));
     }
 
     #[test]

@@ -1,19 +1,8 @@
 //! How figures are written on the page.
 
-use std::time::{Duration, UNIX_EPOCH};
+pub(super) use crate::wording::grouped;
 
-/// `12,345,678`.
-pub(super) fn grouped(number: f64) -> String {
-    let digits = format!("{:.0}", number.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number <= -0.5 { format!("-{text}") } else { text }
-}
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Three digits and the unit that suits them: `12.1 million`.
 pub(super) fn rounded(number: f64) -> String {
@@ -81,10 +70,6 @@ mod tests {
 
     #[test]
     fn figures_are_written_for_people() {
-        assert_eq!(
-            [0.0, 999.0, 1_000.0, 12_345_678.4, -1_234.0].map(grouped),
-            ["0", "999", "1,000", "12,345,678", "-1,234"]
-        );
         assert_eq!(
             [12_080_000.0, 5_214_338.0, 456_789.0, 1_234.0].map(rounded),
             ["12.1 million", "5.21 million", "457 thousand", "1,234"]

@@ -10,6 +10,7 @@ use crate::plots::Picture;
 use crate::result::{Build, RunResult};
 use crate::run_folder::Verdict;
 use crate::table;
+use crate::warnings::{self, Warning};
 
 /// What a reader wants first: the total, where it was measured, and whether it can be trusted.
 pub(super) fn summary(page: &Page<'_>) -> Markup {
@@ -23,6 +24,9 @@ pub(super) fn summary(page: &Page<'_>) -> Markup {
                         (rounded(result.operations_per_second)) " operations per second"
                     }
                     p .quote { (table::total_line(result)) }
+                    @for failure in &result.failures {
+                        p .failure { "Not whole: " (failure) "." }
+                    }
                     (facts(result, &page.clients))
                 }
                 Err(reason) => {
@@ -35,7 +39,7 @@ pub(super) fn summary(page: &Page<'_>) -> Markup {
 }
 
 /// The few figures that stand beside the total.
-fn facts(result: &ClusterResult, clients: &[RunResult]) -> Markup {
+fn facts(result: &ClusterResult, clients: &[(usize, RunResult)]) -> Markup {
     let fact = |good: Option<bool>, figure: String, what: &str| {
         let class = match good {
             Some(true) => "good",
@@ -45,7 +49,7 @@ fn facts(result: &ClusterResult, clients: &[RunResult]) -> Markup {
         html! { li class=(class) { b { (figure) } span { (what) } } }
     };
     let worst = |pick: fn(&crate::result::Latency) -> f64| {
-        let all = clients.iter().filter_map(|client| client.latency_us.operations.as_ref());
+        let all = clients.iter().filter_map(|(_, client)| client.latency_us.operations.as_ref());
         all.map(pick).reduce(f64::max)
     };
     let hit = 100.0 * result.hit_ratio;
@@ -89,15 +93,25 @@ fn verdict_word(verdict: Verdict) -> &'static str {
 
 /// What a reader of the total should know, each with its remedy; nothing if there is nothing.
 pub(super) fn warnings(page: &Page<'_>) -> Markup {
-    let warnings = page.result.as_ref().map_or(&[][..], |result| &result.warnings);
+    let Ok(result) = &page.result else { return html! {} };
+    let place = warnings::of_place(result);
+    let warnings: Vec<&Warning> = place.iter().chain(&result.warnings).collect();
     html! {
         @if !warnings.is_empty() {
             h2 { "Warnings" }
             ul #warnings .warnings {
-                @for warning in warnings { li { (warning) } }
+                @for warning in warnings {
+                    li { b { (warning.what) "." } " " (capital(&warning.remedy)) "." }
+                }
             }
         }
     }
+}
+
+/// A text that begins a sentence.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The pictures, numbered.
@@ -146,7 +160,7 @@ pub(super) fn verdict(page: &Page<'_>) -> Markup {
 pub(super) fn environment(page: &Page<'_>) -> Markup {
     let description = &page.run.description;
     let environment = &description.environment;
-    let first = page.clients.first();
+    let first = page.clients.first().map(|(_, client)| client);
     let mut rows = vec![
         ("started", utc(description.started_unix_ms)),
         ("mode", description.mode.clone()),

@@ -39,12 +39,14 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
             mebibytes(server.resident_bytes_peak),
         ]
     };
-    let client = |(index, client): (usize, &ClientShare)| {
-        let used = page.clients.get(index).map(|client| &client.resources);
-        let memory = used.map(|resources| mebibytes(resources.resident_bytes.peak as u64));
-        let wire = page.clients.get(index).map(|client| client.wire_bytes_per_operation);
+    let client = |client: &ClientShare| {
+        let number = client.number as usize;
+        let result =
+            page.clients.iter().find(|(known, _)| *known == number).map(|(_, result)| result);
+        let memory = result.map(|result| mebibytes(result.resources.resident_bytes.peak as u64));
+        let wire = result.map(|result| result.wire_bytes_per_operation);
         vec![
-            format!("client {}", index + 1),
+            format!("client {number}"),
             grouped(client.operations_per_second),
             grouped(client.operations as f64),
             grouped(client.errors as f64),
@@ -70,20 +72,20 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
         h2 { "Clients" }
         div #clients { (table(
             &["", "op/s", "operations", "errors", "unknown", "CPU", "memory peak", "wire B/op"],
-            result.per_client.iter().enumerate().map(client),
+            result.per_client.iter().map(client),
         )) }
     }
 }
 
 /// Latencies by client and kind, in milliseconds.
-pub(super) fn latencies(clients: &[RunResult]) -> Markup {
+pub(super) fn latencies(clients: &[(usize, RunResult)]) -> Markup {
     let row = |client: usize, kind: &str, latency: Latency| {
         let Latency { count, min, mean, p50, p95, p99, p999, max } = latency;
         let mut row = vec![format!("client {client} {kind}"), grouped(count as f64)];
         row.extend([min, mean, p50, p95, p99, p999, max].map(ms));
         row
     };
-    let rows = clients.iter().enumerate().flat_map(|(index, client)| {
+    let rows = clients.iter().flat_map(|(number, client)| {
         let latencies = &client.latency_us;
         let kinds = [
             ("batches", latencies.batches),
@@ -94,7 +96,7 @@ pub(super) fn latencies(clients: &[RunResult]) -> Markup {
             ("INCR", latencies.incr),
         ];
         let known = kinds.into_iter().filter_map(|(kind, latency)| Some((kind, latency?)));
-        known.map(move |(kind, latency)| row(index + 1, kind, latency)).collect::<Vec<_>>()
+        known.map(|(kind, latency)| row(*number, kind, latency)).collect::<Vec<_>>()
     });
     html! {
         @if !clients.is_empty() {

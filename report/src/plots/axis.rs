@@ -72,7 +72,6 @@ impl Axis {
     }
 
     /// An axis labelled at the measured values: logarithmic if they span a factor of eight or more.
-    #[allow(dead_code)]
     pub(crate) fn values(title: impl Into<String>, values: &[f64]) -> Self {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);

@@ -10,11 +10,15 @@
 //! | `network` | bytes each way over time, against the link's speed |
 //! | `share` | each server's part of all executed operations |
 //!
+//! A measured table becomes a picture by [`of_results`]: one column against another, with error
+//! bars from its repeats.
+//!
 //! [`figure`] is what a picture shows, [`axis`] where its labels stand, [`render`] how it is drawn.
 
 mod axis;
 mod figure;
 mod render;
+mod results;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +30,7 @@ use crate::cluster::Window;
 use crate::run_folder::{FolderError, RunFolder};
 use figure::Figure;
 use render::{FONT_NAME, Renderer};
+pub use results::{Curve, CurveError, of_results};
 
 /// Pixels per point. A PNG has 435 pixels per inch at a width of 84 mm; an SVG has whole pixels
 /// only, so it is drawn larger and says at which size it is meant.

@@ -8,6 +8,9 @@ use crate::cluster::{Window, median_rate};
 use crate::result::{Latency, RunResult};
 use crate::run_folder::RunFolder;
 use crate::server_log::{Interface, Interval, ServerLog};
+use crate::wording::{BYTES, RATES, Scale, TRAFFIC, scale};
+
+const PERCENT: [Scale; 3] = [Scale { size: 1.0, name: "%" }; 3];
 
 /// Labels on an axis of a lone panel, and of one of two.
 const LABELS: usize = 6;
@@ -104,18 +107,6 @@ pub(super) fn pictures(
     Ok(pictures.into_iter().flatten().collect())
 }
 
-/// A scale that keeps an axis's numbers short.
-struct Unit {
-    size: f64,
-    name: &'static str,
-}
-
-/// The largest of `units` (in falling order) that `most` fills.
-fn unit(most: f64, units: [(f64, &'static str); 3]) -> Unit {
-    let (size, name) = units.into_iter().find(|(size, _)| most >= *size).unwrap_or(units[2]);
-    Unit { size, name }
-}
-
 fn most(series: &[Series]) -> f64 {
     let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
     values.fold(0.0, f64::max)
@@ -136,20 +127,14 @@ fn over_time(
     time: Time,
     what: &str,
     mut series: Vec<Series>,
-    units: [(f64, &'static str); 3],
+    scales: [Scale; 3],
     labels: usize,
 ) -> Panel {
-    let unit = unit(most(&series), units);
+    let unit = scale(most(&series), scales);
     divide(&mut series, unit.size);
     let y = Axis::from_zero(format!("{what} in {}", unit.name), most(&series), labels);
     Panel { x: time.axis(), y, series, rules: Vec::new(), window: time.window }
 }
-
-const RATES: [(f64, &str); 3] = [(1e6, "million op/s"), (1e3, "thousand op/s"), (1.0, "op/s")];
-const BYTES: [(f64, &str); 3] =
-    [((1_u64 << 30) as f64, "GiB"), ((1_u64 << 20) as f64, "MiB"), ((1_u64 << 10) as f64, "KiB")];
-const TRAFFIC: [(f64, &str); 3] = [(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")];
-const PERCENT: [(f64, &str); 3] = [(1.0, "%"), (1.0, "%"), (1.0, "%")];
 
 fn throughput(run: &Run<'_>, window: Option<Window>) -> Picture {
     let series = run.servers.iter().enumerate().map(|(index, log)| {
@@ -249,7 +234,7 @@ fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
     let link_mbit = nodes.iter().filter_map(|node| node.link_mbit).max();
     let link_bytes = link_mbit.map_or(0.0, |mbit| mbit as f64 * 1e6 / 8.0);
     let top = both.iter().map(|(_, series)| most(series)).fold(link_bytes, f64::max);
-    let unit = unit(top, TRAFFIC);
+    let unit = scale(top, TRAFFIC);
     let panels = both.into_iter().map(|(what, mut series)| {
         divide(&mut series, unit.size);
         let title = format!("{what} in {}", unit.name);
