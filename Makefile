@@ -3,7 +3,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help build run-server run-client test test-faults gate bench bench-setup clean
+.PHONY: help build run-server run-client test test-faults gate bench bench-setup ladder profile clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -36,6 +36,12 @@ bench: ## micro-benchmarks, and a comparison with Redis
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
+
+ladder: ## from one operation per call to the full design, step by step
+	scripts/bench-ladder
+
+profile: ## flamegraphs of server and client, and the share of time by stage
+	scripts/profile
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -11,6 +11,7 @@
 //! - [`cluster`]: the run's total, or why there is none;
 //! - [`bottleneck`]: the sentence that names what limited it;
 //! - [`warnings`]: what to know beside it, with the remedy;
+//! - [`capacity`]: what its costs predict for a testbed;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`page`]: all of it as one HTML page.
@@ -19,6 +20,7 @@
 //! percentile of percentiles is none.
 
 pub mod bottleneck;
+pub mod capacity;
 pub mod client_log;
 pub mod cluster;
 pub mod page;
