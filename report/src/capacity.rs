@@ -7,6 +7,8 @@
 
 use crate::cluster::ClusterResult;
 use crate::result::RunResult;
+use crate::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
+use crate::run_folder::RunFolder;
 
 /// TCP payload that a 10 Gbit/s link carries, in bytes per second: 1,448 bytes of each 1,538 that
 /// stand on an Ethernet wire per full frame.
@@ -76,7 +78,7 @@ impl Cost {
         let servers = result.per_server.len() as f64;
         let rate = result.operations_per_second;
         let operations: u64 = clients.iter().map(|client| client.operations).sum();
-        if !(rate > 0.0) || operations == 0 || servers < 1.0 {
+        if rate <= 0.0 || operations == 0 || servers < 1.0 {
             return None;
         }
         let server_percent: f64 =
@@ -141,6 +143,57 @@ pub fn ceilings(cost: &Cost, testbed: &Testbed) -> Vec<Ceiling> {
     all
 }
 
+/// The ceilings as a table, for a run on cores of `clock_ghz`; `None` if the run holds no costs.
+pub fn table(
+    run: &RunFolder,
+    clients: &[RunResult],
+    result: &ClusterResult,
+    clock_ghz: f64,
+    testbed: &Testbed,
+) -> Option<Results> {
+    let cost = Cost::of(result, clients, clock_ghz)?;
+    let column = |name: &str, unit: &str| Column { name: name.to_owned(), unit: unit.to_owned() };
+    let host = run.description.environment.hosts.first();
+    let header = Header {
+        version: RESULTS_VERSION,
+        name: "capacity".to_owned(),
+        title: format!("What the measured costs predict for {}", testbed.name),
+        command: format!("kvs-report RUN -capacity {clock_ghz}"),
+        environment: Environment {
+            cpu: host.map(|host| host.cpu.clone()).unwrap_or_default(),
+            cores: host.map(|host| host.cores).unwrap_or_default(),
+            kernel: host.map(|host| host.kernel.clone()).unwrap_or_default(),
+            commit: run.description.environment.commit.clone(),
+            date: String::new(),
+        },
+        columns: vec![
+            column("resource", ""),
+            column("an_operation_costs", ""),
+            column("ceiling", "Mop/s"),
+            column("if", ""),
+        ],
+        notes: vec![format!(
+            "{} machines serve and {} drive, {} cores at {} GHz and {:.0} MB/s of payload each way; \
+             the busiest server has {:.3} times the mean load",
+            testbed.servers,
+            testbed.clients,
+            testbed.cores,
+            testbed.clock_ghz,
+            testbed.link_bytes_per_s / 1e6,
+            cost.imbalance
+        )],
+    };
+    let rows = ceilings(&cost, testbed).into_iter().map(|ceiling| {
+        vec![
+            Cell::Text(ceiling.resource.to_owned()),
+            Cell::Text(ceiling.cost),
+            Cell::Number((ceiling.ops_s / 1e4).round() / 1e2),
+            Cell::Text(ceiling.assumption.to_owned()),
+        ]
+    });
+    Some(Results { header, rows: rows.collect() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +236,22 @@ mod tests {
         for resource in ["clients' incoming links", "clients' cores"] {
             assert!((of(&uneven, resource) - of(&COST, resource)).abs() < 1.0, "{resource}");
         }
+    }
+
+    #[test]
+    fn a_run_with_costs_is_tabulated_and_one_without_is_not() {
+        let folder = crate::run_folder::tests::whole_run("capacity");
+        let run = RunFolder::read(&folder.0).unwrap();
+        let mut result = crate::cluster::compute(&run).unwrap();
+        for server in &mut result.per_server {
+            server.cpu_percent_mean = Some(80.0);
+        }
+        let clients = run.read_clients().unwrap();
+        let table = table(&run, &clients, &result, 2.6, &M510).unwrap();
+        assert_eq!(table.rows.len(), 6);
+        Results::parse(&table.to_text(), std::path::Path::new("capacity.jsonl")).unwrap();
+        result.per_server[0].cpu_percent_mean = None;
+        assert_eq!(super::table(&run, &clients, &result, 2.6, &M510), None);
     }
 
     #[test]

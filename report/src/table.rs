@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::ClusterResult;
 use crate::result::Build;
+use crate::results::{self, Results};
 use crate::run_folder::{Check, Verdict};
 
 /// The whole text: mode, servers, clients, warnings, what limited the run, and the total as last
@@ -20,6 +21,23 @@ pub fn render(result: &ClusterResult) -> String {
         text += &format!("warning: {warning}\n");
     }
     format!("{text}{}\n{}\n", result.bottleneck, total_line(result))
+}
+
+/// A measured table: its title, its rows under their columns, and its notes.
+pub fn of_results(results: &Results) -> String {
+    let names: Vec<String> = results
+        .header
+        .columns
+        .iter()
+        .map(|column| match column.unit.as_str() {
+            "" => column.name.replace('_', " "),
+            unit => format!("{} ({unit})", column.name.replace('_', " ")),
+        })
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rows = results.rows.iter().map(|row| row.iter().map(results::Cell::text).collect());
+    let notes: String = results.header.notes.iter().map(|note| format!("\n{note}")).collect();
+    format!("{}\n\n{}{notes}", results.header.title, aligned(&names, rows))
 }
 
 /// The line to quote, with everything that a reader needs to judge the figure:
