@@ -1,13 +1,21 @@
 //! Turns a counter's history into one of read-modify-writes.
 //!
 //! On a key with GETs and INCRs by one d > 0, an INCR's result r is the id that it wrote and r - d
-//! the one that it read. INCRs with unknown outcome carry d and no ids: they fill the gaps below
-//! the greatest number that was seen, the lowest gap first and the earliest invocation first. As
-//! none of them has a response, no other choice does better. A gap that can't be filled is a
-//! violation, and so is a number that was returned twice.
+//! the one that it read, so every answered operation has its place in the count. INCRs with unknown
+//! outcome carry d and no ids: they fill the gaps below the greatest number that was seen. Each of
+//! them fits from some step on (after all that had ended before it began, and after what its worker
+//! did before it) up to another (before what its worker did after it). Filling the gaps in
+//! ascending order, each with the one that fits and is first to fit no more, finds a way if there
+//! is one (Glover, "Maximum matching in a convex bipartite graph", 1967). Those of one worker then
+//! stand in the order of their stamps, as long as their windows ascend with the stamps; where they
+//! do not, which takes a worker that invoked its operations against their stamps, the search
+//! decides. A gap that can't be filled is a violation, and so is a number that was returned twice.
 //!
 //! A PUT of a number and a DELETE that no other operation on the key overlaps start the counter
 //! anew. Other mixtures have no such form and are left to the general search.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use rapidhash::RapidHashMap;
 
@@ -44,7 +52,9 @@ pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Option<Resolved
         if epoch.start != INITIAL {
             resolved.roles[epoch.start as usize].writes = true;
         }
-        let writers = numbers(events, epoch, by, &mut resolved, rules)?;
+        let Some(writers) = numbers(events, epoch, by, &mut resolved, rules)? else {
+            return Ok(None);
+        };
         read_numbers(events, epoch, by, &writers, &mut resolved.roles, rules)?;
     }
     Ok(Some(resolved))
@@ -114,39 +124,47 @@ fn epochs(events: &[Event]) -> Option<Vec<Epoch>> {
     Some(epochs)
 }
 
-/// Finds who wrote each number of an epoch, and gives the INCRs their roles.
+/// Who wrote each number of an epoch.
+type Writers = RapidHashMap<i64, u32>;
+
+/// Finds who wrote each number of an epoch, and gives the INCRs their roles; `None` when the
+/// unknown INCRs of some worker have no agreeable windows.
 fn numbers(
     events: &[Event],
     epoch: &Epoch,
     by: i64,
     resolved: &mut Resolved,
     rules: &Rules,
-) -> Result<RapidHashMap<i64, u32>, Contradiction> {
-    let mut writers = RapidHashMap::default();
+) -> Result<Option<Writers>, Contradiction> {
+    let mut writers = Writers::default();
     let mut unknown = Vec::new();
+    let mut placed = Vec::new();
     let mut greatest = (epoch.number, epoch.start);
     for index in epoch.events.iter().copied() {
         let event = &events[index as usize];
-        let number = match (event.kind, event.written, event.read) {
-            (Kind::Increment, Value::Number(number), _) if !event.is_unknown() => {
+        let is_increment = event.kind == Kind::Increment;
+        let number = match (event.written, event.read) {
+            (Value::Number(number), _) if is_increment && !event.is_unknown() => {
                 let other = writers.insert(number, index).filter(|_| rules.one_successor);
                 if let Some(other) = other {
                     return Err(Contradiction::new(Rule::LostUpdate, [index, other]));
                 }
                 number
             }
-            (Kind::Increment, ..) => {
+            _ if is_increment => {
                 unknown.push(index);
                 continue;
             }
-            (_, _, Value::Number(number)) => number,
+            (_, Value::Number(number)) => number,
+            (_, Value::Missing) => epoch.number,
             _ => continue,
         };
         let steps = number.checked_sub(epoch.number);
-        let least = if event.kind == Kind::Increment { by } else { 0 };
-        if steps.is_none_or(|steps| steps < least || steps % by != 0) {
+        let least = if is_increment { by } else { 0 };
+        let Some(steps) = steps.filter(|steps| *steps >= least && steps % by == 0) else {
             return Err(Contradiction::new(Rule::Count, with_start(epoch, index)));
-        }
+        };
+        placed.push(Placed { event: index, step: steps / by, is_read: !is_increment });
         greatest = greatest.max((number, index));
     }
     let reached = (greatest.0 - epoch.number) / by;
@@ -155,18 +173,25 @@ fn numbers(
         if rules.gaps {
             return Err(Contradiction::new(Rule::Count, with_start(epoch, greatest.1)));
         }
-        return Ok(writers);
+        return Ok(Some(writers));
     }
     if gaps > 0 {
-        resolved.guessed = true;
-        unknown.sort_unstable_by_key(|index| {
-            let event = &events[*index as usize];
-            (event.inv, event.stamp)
-        });
-        let mut unknown = unknown.into_iter();
-        for step in 1..=reached {
-            let number = epoch.number + step * by;
-            writers.entry(number).or_insert_with(|| unknown.next().expect("gaps were counted"));
+        let Some(windows) = windows(events, &unknown, &placed, rules) else { return Ok(None) };
+        let number_of = |step: i64| epoch.number + step * by;
+        let is_gap = |step: &i64| !writers.contains_key(&number_of(*step));
+        let open: Vec<i64> = (1..=reached).filter(is_gap).collect();
+        match fill(&open, windows) {
+            Ok(fillers) => {
+                let numbers = open.iter().map(|step| number_of(*step));
+                writers.extend(numbers.zip(fillers));
+            }
+            Err(gap) => {
+                // Whoever saw this number or a greater one saw too much.
+                let above = placed.iter().filter(|other| other.step >= gap);
+                let first = above.min_by_key(|other| events[other.event as usize].res);
+                let first = first.map_or(greatest.1, |other| other.event);
+                return Err(Contradiction::new(Rule::Count, with_start(epoch, first)));
+            }
         }
     }
     for (number, index) in &writers {
@@ -176,7 +201,129 @@ fn numbers(
         };
         resolved.roles[*index as usize] = Role { source, writes: true };
     }
-    Ok(writers)
+    Ok(Some(writers))
+}
+
+/// An operation whose place in the count is known.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    event: u32,
+    /// How many INCRs had taken effect, with this one if it is one.
+    step: i64,
+    is_read: bool,
+}
+
+/// The steps that an unknown INCR can have made.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    first: i64,
+    last: i64,
+    stamp: u64,
+    event: u32,
+}
+
+/// The windows of unknown INCRs: from after all that had ended before it began, and after what its
+/// worker did before it, up to before what its worker did after it. Sorted by their first steps;
+/// `None` when those of one worker do not ascend with its stamps.
+fn windows(
+    events: &[Event],
+    unknown: &[u32],
+    placed: &[Placed],
+    rules: &Rules,
+) -> Option<Vec<Window>> {
+    // By response, with the greatest step so far; by worker and stamp.
+    let mut ended: Vec<(i64, i64)> =
+        placed.iter().map(|other| (events[other.event as usize].res, other.step)).collect();
+    ended.sort_unstable();
+    let mut greatest = 0;
+    for (_, step) in &mut ended {
+        greatest = greatest.max(*step);
+        *step = greatest;
+    }
+    let mut windows: Vec<Window> = (unknown.iter())
+        .map(|index| {
+            let event = &events[*index as usize];
+            let before = ended.partition_point(|(res, _)| *res < event.inv);
+            let first = 1 + before.checked_sub(1).map_or(0, |last| ended[last].1);
+            Window { first, last: i64::MAX, stamp: event.stamp, event: *index }
+        })
+        .collect();
+    if !rules.windows {
+        windows.iter_mut().for_each(|window| window.first = 1);
+    }
+    if rules.program_order && !bound_by_program(events, placed, &mut windows) {
+        return None;
+    }
+    windows.sort_unstable_by_key(|window| (window.first, window.last, window.stamp));
+    Some(windows)
+}
+
+/// Narrows the windows by what their workers did before and after; false when those of one worker
+/// do not ascend with its stamps.
+fn bound_by_program(events: &[Event], placed: &[Placed], windows: &mut [Window]) -> bool {
+    enum At {
+        Placed(Placed),
+        Unknown(usize),
+    }
+    let of = |event: u32| {
+        let event = &events[event as usize];
+        event.is_ordered().then_some((event.worker, event.stamp))
+    };
+    let known = placed.iter().filter_map(|other| Some((of(other.event)?, At::Placed(*other))));
+    let open = windows.iter().enumerate();
+    let open = open.filter_map(|(at, window)| Some((of(window.event)?, At::Unknown(at))));
+    let mut program: Vec<((u32, u64), At)> = known.chain(open).collect();
+    program.sort_unstable_by_key(|(place, _)| *place);
+    for worker in program.chunk_by(|a, b| a.0.0 == b.0.0) {
+        let mut least = 1;
+        let mut first_before = 0;
+        for (_, at) in worker {
+            match at {
+                At::Placed(other) => least = least.max(other.step + 1),
+                At::Unknown(at) => {
+                    let window = &mut windows[*at];
+                    window.first = window.first.max(least);
+                    if window.first < first_before {
+                        return false;
+                    }
+                    first_before = window.first;
+                }
+            }
+        }
+        let mut most = i64::MAX;
+        for (_, at) in worker.iter().rev() {
+            match at {
+                // Up to a number that was read, or below one that another INCR made.
+                At::Placed(other) => most = most.min(other.step - i64::from(!other.is_read)),
+                At::Unknown(at) => windows[*at].last = most,
+            }
+        }
+    }
+    true
+}
+
+/// Fills the gaps, which ascend, each by the INCR that fits and is first to fit no more.
+///
+/// # Errors
+///
+/// The first gap that none can fill.
+fn fill(gaps: &[i64], windows: Vec<Window>) -> Result<Vec<u32>, i64> {
+    let mut windows = windows.into_iter().peekable();
+    let mut fitting = BinaryHeap::new();
+    let mut fillers = Vec::with_capacity(gaps.len());
+    for gap in gaps.iter().copied() {
+        while let Some(window) = windows.next_if(|window| window.first <= gap) {
+            fitting.push(Reverse((window.last, window.stamp, window.event)));
+        }
+        while fitting.peek().is_some_and(|Reverse((last, ..))| *last < gap) {
+            fitting.pop();
+        }
+        match fitting.pop() {
+            Some(Reverse((.., event))) => fillers.push(event),
+            None => return Err(gap),
+        }
+    }
+    Ok(fillers)
 }
 
 /// Gives the GETs of an epoch their writers.
@@ -184,7 +331,7 @@ fn read_numbers(
     events: &[Event],
     epoch: &Epoch,
     by: i64,
-    writers: &RapidHashMap<i64, u32>,
+    writers: &Writers,
     roles: &mut [Role],
     rules: &Rules,
 ) -> Result<(), Contradiction> {

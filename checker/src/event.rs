@@ -164,6 +164,8 @@ pub(crate) struct Rules {
     pub(crate) own_ids: bool,
     /// A counter's gap needs an INCR whose outcome is unknown.
     pub(crate) gaps: bool,
+    /// An unknown INCR comes after what had ended before it began.
+    pub(crate) windows: bool,
 }
 
 impl Rules {
@@ -184,6 +186,7 @@ impl Rules {
         own_stamps: true,
         own_ids: true,
         gaps: true,
+        windows: true,
     };
 }
 

@@ -153,6 +153,8 @@ pub(crate) enum Mixture {
     Register,
     Deletes,
     Counter,
+    /// Counters half of whose INCRs have no answer.
+    LostCounts,
     Anything,
 }
 
@@ -171,7 +173,7 @@ pub(crate) fn legal(random: &mut Random, mixture: Mixture, count: usize) -> Vec<
         event.sequence = index as u64;
         event.written = match (kind, mixture) {
             (Kind::Get | Kind::Increment, _) => Value::NotKnown,
-            (Kind::Put, Mixture::Counter) => Value::Number(start.max(0)),
+            (Kind::Put, Mixture::Counter | Mixture::LostCounts) => Value::Number(start.max(0)),
             (Kind::Put, Mixture::Anything) if random.one_in(3) => Value::Number(by),
             (Kind::Delete, _) if random.one_in(2) => Value::NotKnown,
             _ => id(100 + index as u64),
@@ -185,7 +187,11 @@ pub(crate) fn legal(random: &mut Random, mixture: Mixture, count: usize) -> Vec<
         if kind == Kind::CompareAndSwap && random.one_in(4) {
             event.written = Value::NotKnown;
         }
-        if random.one_in(6) {
+        let is_lost = match mixture {
+            Mixture::LostCounts => kind == Kind::Increment && random.one_in(2),
+            _ => random.one_in(6),
+        };
+        if is_lost {
             (event.outcome, event.res, event.sequence) = (Outcome::Unknown, NEVER, NO_SEQUENCE);
             if matches!(kind, Kind::Get | Kind::Delete) {
                 event.read = Value::NotKnown;
@@ -213,8 +219,8 @@ fn kind(random: &mut Random, mixture: Mixture, is_start: bool) -> Kind {
     let kinds: &[Kind] = match mixture {
         Mixture::Register => &[Kind::Get, Kind::Get, Kind::Put, Kind::CompareAndSwap],
         Mixture::Deletes => &[Kind::Get, Kind::Get, Kind::Put, Kind::Delete, Kind::CompareAndSwap],
-        Mixture::Counter if is_start => &[Kind::Put],
-        Mixture::Counter => &[Kind::Get, Kind::Increment, Kind::Increment],
+        Mixture::Counter | Mixture::LostCounts if is_start => &[Kind::Put],
+        Mixture::Counter | Mixture::LostCounts => &[Kind::Get, Kind::Increment, Kind::Increment],
         Mixture::Anything => {
             &[Kind::Get, Kind::Put, Kind::Delete, Kind::CompareAndSwap, Kind::Increment]
         }
@@ -331,7 +337,7 @@ fn compare_many(mixture: Mixture, seed: u64) {
     assert!(legal_count > count / 4 && legal_count < count * 9 / 10, "both kinds occur");
     let least = match mixture {
         Mixture::Register => count * 9 / 10,
-        Mixture::Counter => count / 2,
+        Mixture::Counter | Mixture::LostCounts => count / 2,
         Mixture::Deletes => count / 2,
         Mixture::Anything => 0,
     };
@@ -351,6 +357,11 @@ fn registers_with_deletes_agree_with_brute_force() {
 #[test]
 fn counters_agree_with_brute_force() {
     compare_many(Mixture::Counter, 3 << 32);
+}
+
+#[test]
+fn counters_with_many_unknown_increments_agree_with_brute_force() {
+    compare_many(Mixture::LostCounts, 6 << 32);
 }
 
 #[test]

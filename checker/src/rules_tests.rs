@@ -231,6 +231,64 @@ fn a_count_that_nobody_made_is_caught() {
     );
 }
 
+/// An unknown INCR.
+fn lost(inv: i64) -> Event {
+    increment(0, inv, NEVER)
+}
+
+#[test]
+fn an_unknown_count_comes_after_what_had_ended_before_it() {
+    // Stamps alone would let the later one make 2, which was read before it began.
+    let (late, early) = (of(0, 1, lost(5)), of(1, 2, lost(2)));
+    let legal = [increment(1, 0, 1), late, early, count(2, 3, 4), count(3, 6, 7)];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let mutant = Rules { windows: false, ..Rules::ALL };
+    assert!(sweep(&legal, &mutant).is_err(), "the mutant raises a false alarm");
+    let broken = [increment(1, 0, 1), late, count(2, 3, 4)];
+    assert!(!is_linearizable(&broken));
+    assert_eq!(rule(&broken), Some(Rule::Count));
+}
+
+#[test]
+fn an_unknown_count_stays_in_its_workers_order() {
+    // The worker's INCR with an answer made 1, so that the lost one before it made nothing.
+    let answered = |number| of(0, 2, increment(number, 0, 5));
+    let (lost, seen) = (of(0, 1, lost(0)), of(1, 3, count(2, 6, 7)));
+    kills(Rule::Count, &[lost, answered(1), seen], &[lost, answered(2), seen], |rules| {
+        rules.program_order = false
+    });
+}
+
+#[test]
+fn gaps_are_filled_by_the_first_deadline() {
+    // Worker 0 read 1 afterwards, so that its lost INCR can only have made 1; the other's can make
+    // either.
+    let (urgent, other) = (of(0, 9, lost(0)), of(1, 1, lost(0)));
+    let seen = [of(0, 10, count(1, 0, 20)), count(2, 30, 31)];
+    let legal = [other, urgent, seen[0], seen[1]];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let none = of(0, 10, count(0, 0, 20));
+    let broken = [other, urgent, none, seen[1]];
+    assert!(!is_linearizable(&broken));
+    assert_eq!(rule(&broken), Some(Rule::Count));
+}
+
+#[test]
+fn counts_that_were_invoked_against_their_stamps_are_searched() {
+    let (first, second) = (of(0, 1, lost(8)), of(0, 2, lost(0)));
+    let legal = [increment(1, 0, 1), first, second, count(2, 4, 5)];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(None));
+    assert_eq!(decide(&legal, &HOW, &mut Stamps::default()).0, Decision::Search);
+    // The second was seen, so the first can't follow.
+    let broken = [legal[0], first, second, legal[3], count(3, 9, 10)];
+    assert!(!is_linearizable(&broken));
+    let decision = decide(&broken, &HOW, &mut Stamps::default()).0;
+    assert!(matches!(decision, Decision::Violation(found) if found.rule == Rule::NoOrder));
+}
+
 #[test]
 fn a_count_that_was_returned_twice_is_a_lost_update() {
     kills(

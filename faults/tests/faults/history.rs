@@ -10,8 +10,6 @@ use checker::history::{
 };
 use checker::{Options, Report, Verdict};
 
-use crate::counters::{Step, contradiction};
-
 /// A batch that ended, with what its operations saw.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -92,49 +90,16 @@ impl History {
     pub(crate) fn judge(&self, allow_restarts: bool) -> Judgement {
         let mut faults = self.oddities.clone();
         faults.extend(self.wrong_sums());
-        let open = self.open_counters();
-        for ((boot, key), steps) in &open {
-            if let Some(reason) = contradiction(steps) {
-                faults.push(format!("{key:?} in life {boot:x}: {reason}"));
-            }
-        }
         let folder = Folder::new();
-        let files = self.write(&folder, &open);
+        let files = self.write(&folder);
         let options =
             Options { threads: 2, scratch: folder.0.clone(), allow_restarts, ..Options::default() };
         let report = checker::check(&files, &options, &|_| ()).expect("the history was written");
-        let counted_here = open.values().map(Vec::len).sum();
-        Judgement { report, counted_here, faults }
+        Judgement { report, faults }
     }
 
-    /// Counters with unknown INCRs, which this crate decides itself: the checker's guesses at
-    /// their order are not always good enough for a verdict.
-    fn open_counters(&self) -> OpenCounters {
-        let mut open: OpenCounters = self
-            .sums()
-            .into_iter()
-            .filter(|(_, sum)| sum.unknown > 0)
-            .map(|(object, _)| (object, Vec::new()))
-            .collect();
-        for (seen, operation) in self.operations() {
-            let Some(steps) = open.get_mut(&(operation.boot, operation.key)) else { continue };
-            assert!(matches!(operation.by, 0 | 1), "INCRs add 1 here");
-            steps.push(Step {
-                worker: (seen.client, seen.batch.worker),
-                stamp: operation.stamp,
-                inv_ns: seen.batch.inv_ns,
-                res_ns: seen.batch.res_ns,
-                kind: operation.kind,
-                outcome: operation.outcome,
-                read: operation.read,
-                written: operation.written,
-            });
-        }
-        open
-    }
-
-    /// Writes a file for each client, without the counters in `open`.
-    fn write(&self, folder: &Folder, open: &OpenCounters) -> Vec<PathBuf> {
+    /// Writes a file for each client.
+    fn write(&self, folder: &Folder) -> Vec<PathBuf> {
         let mut clients: Vec<u32> = self.batches.iter().map(|seen| seen.client).collect();
         clients.sort_unstable();
         clients.dedup();
@@ -150,10 +115,7 @@ impl History {
             let mut recorder = writer.recorder();
             for seen in self.batches.iter().filter(|seen| seen.client == *client) {
                 recorder.begin(seen.batch);
-                let is_closed = |operation: &&Operation<'_>| {
-                    !open.keys().any(|object| *object == (operation.boot, operation.key))
-                };
-                for operation in seen.operations.iter().filter(is_closed) {
+                for operation in &seen.operations {
                     recorder.record(operation);
                 }
             }
@@ -165,16 +127,11 @@ impl History {
     }
 }
 
-/// Operations by server life and counter.
-type OpenCounters = BTreeMap<(u64, Key<'static>), Vec<Step>>;
-
 /// What a check of a history says.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     /// The checker's report.
     pub(crate) report: Report,
-    /// Operations on counters that were decided without it.
-    pub(crate) counted_here: usize,
     /// What is wrong beside it: odd answers, counters that do not add up.
     pub(crate) faults: Vec<String>,
 }
@@ -182,9 +139,7 @@ pub(crate) struct Judgement {
 impl Judgement {
     /// Whether all is right.
     pub(crate) fn is_right(&self) -> bool {
-        let nothing_is_left = self.report.recorded == 0 && self.counted_here > 0;
-        let is_linearizable = self.report.verdict == Verdict::Linearizable || nothing_is_left;
-        is_linearizable && self.faults.is_empty()
+        self.report.verdict == Verdict::Linearizable && self.faults.is_empty()
     }
 
     /// Whether something is provably wrong; an undecided check is neither.
@@ -198,12 +153,11 @@ impl fmt::Display for Judgement {
         let report = &self.report;
         writeln!(
             f,
-            "{:?} ({}): {} operations, {} on counters decided apart, {} unknown, {} failed, {} restarts, intervals of {} us in \
+            "{:?} ({}): {} operations, {} unknown, {} failed, {} restarts, intervals of {} us in \
              the median and {} us at most",
             report.verdict,
             report.conclusion,
             report.recorded,
-            self.counted_here,
             report.unknown,
             report.failed,
             report.restarts,

@@ -6,7 +6,6 @@
 )]
 
 mod cluster;
-mod counters;
 mod frames;
 mod history;
 mod log;
