@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::event::Rules;
 use crate::history::{Clock, Unreadable};
 use crate::load::{Counts, Load, LoadError, Tables};
-use crate::object::How;
+use crate::object::{Bound, How};
 use crate::part::{Common, PartResult, check_part};
+use crate::search::Limit;
 use crate::split::{Parts, ReadyPart};
 use crate::verdict::{Report, Verdict, Violation};
 use crate::witness::Stamps;
@@ -54,6 +55,8 @@ pub struct Options {
     pub clock_error_ns: u64,
     /// Time for the search of one key; it halves with each key that used it up.
     pub search_limit: Duration,
+    /// States that the search of one key may remember, some 64 bytes each.
+    pub search_states_max: usize,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             clocks: HashMap::new(),
             clock_error_ns: 0,
             search_limit: Duration::from_secs(10),
+            search_states_max: 4 << 20,
         }
     }
 }
@@ -144,7 +148,7 @@ pub fn check(
         tables: &tables,
         how: How {
             use_witness: options.use_witness,
-            search_limit: options.search_limit,
+            limit: Limit { time: options.search_limit, states: options.search_states_max },
             rules: Rules::ALL,
         },
         clock_error_ns: options.clock_error_ns,
@@ -270,10 +274,6 @@ fn conclude(
         1 => " per server life, 1 restart".to_owned(),
         count => format!(" per server life, {count} restarts"),
     };
-    let names = || {
-        let names = result.undecided_keys.iter().map(|key| String::from_utf8_lossy(key));
-        names.collect::<Vec<_>>().join(", ")
-    };
     let (verdict, conclusion) = if result.keys_violating > 0 {
         (Verdict::Violation, format!("not linearizable: {} keys", result.keys_violating))
     } else if restarts > 0 && !options.allow_restarts {
@@ -285,8 +285,7 @@ fn conclude(
         let text = format!("a key needs memory: -memory_bytes_max {too_large} or more");
         (Verdict::Undecided, format!("undecided: {text}"))
     } else if result.keys_undecided > 0 {
-        let text = format!("{} keys, such as {}", result.keys_undecided, names());
-        (Verdict::Undecided, format!("undecided: {text}; a longer -search_secs may help"))
+        (Verdict::Undecided, undecided(result, options))
     } else {
         (Verdict::Linearizable, format!("linearizable{lives}"))
     };
@@ -318,6 +317,32 @@ fn conclude(
         seconds: 0.0,
         violations,
     }
+}
+
+/// Which keys are undecided, what kept them so, and what to raise.
+fn undecided(result: &PartResult, options: &Options) -> String {
+    let mut text = format!("undecided: {} keys", result.keys_undecided);
+    for bound in [Bound::Time, Bound::States, Bound::Losses] {
+        let keys = result.undecided_keys.iter().filter(|(_, by)| *by == bound);
+        let keys: Vec<_> = keys.map(|(key, _)| String::from_utf8_lossy(key)).collect();
+        if keys.is_empty() {
+            continue;
+        }
+        let (secs, states) = (options.search_limit.as_secs_f64(), options.search_states_max);
+        let why = match bound {
+            Bound::Time => format!(
+                "took all their time: raise -search_secs, now {secs}, which halves with each such key"
+            ),
+            Bound::States => {
+                format!("took all their states: raise -search_states_max, now {states}")
+            }
+            Bound::Losses => "can't be told without what the files that are cut off have lost: \
+                 check whole files"
+                .to_owned(),
+        };
+        text += &format!("; such as {} {why}", keys.join(", "));
+    }
+    text
 }
 
 /// How many lives follow another one on the same server: servers are what boots that share a key

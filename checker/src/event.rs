@@ -166,6 +166,16 @@ pub(crate) struct Rules {
     pub(crate) gaps: bool,
     /// An unknown INCR comes after what had ended before it began.
     pub(crate) windows: bool,
+    /// With DELETEs: a miss needs a missing key, and a DELETE that found something a present one.
+    pub(crate) presence_states: bool,
+    /// With DELETEs: real time holds.
+    pub(crate) presence_times: bool,
+    /// With DELETEs: something must stand between a write and a miss after it, and the like.
+    pub(crate) presence_between: bool,
+    /// With DELETEs: workers' stamps hold.
+    pub(crate) presence_program: bool,
+    /// With DELETEs: who names a tombstone saw that one.
+    pub(crate) presence_names: bool,
 }
 
 impl Rules {
@@ -187,6 +197,11 @@ impl Rules {
         own_ids: true,
         gaps: true,
         windows: true,
+        presence_states: true,
+        presence_times: true,
+        presence_between: true,
+        presence_program: true,
+        presence_names: true,
     };
 }
 
@@ -212,6 +227,9 @@ pub enum Rule {
     SameStamp,
     /// Two operations wrote the same id.
     SameId,
+    /// A key was missing after a write, or a DELETE found something after another, and nothing can
+    /// have come in between.
+    Presence,
     /// A counter shows more than was added, or less.
     Count,
     /// No order explains the operations.
@@ -233,6 +251,9 @@ impl Rule {
             Self::ProgramOrder => "a worker's operations took effect against their order",
             Self::SameStamp => "two operations of one worker have the same stamp",
             Self::SameId => "two operations wrote the same id",
+            Self::Presence => {
+                "the key was missing, or was not, and nothing can have made it so in between"
+            }
             Self::Count => "the counter does not agree with what was added",
             Self::NoOrder => "no order of these operations explains what they saw",
         }

@@ -13,7 +13,12 @@
 //!    keeps real time, that is the proof, whatever the servers meant by it;
 //! 2. the *zone sweep* (`zones`): decides registers, read-modify-writes and counters from the
 //!    history alone, by sorting, because each write leaves a value of its own;
-//! 3. the *general search* (`search`): tries orders, for the mixtures that are left, under a limit.
+//! 3. where DELETEs are among them and no witness is, the sweep's values are placed as wholes
+//!    (`presence`): all that is left to try is when the key was missing;
+//! 4. the *general search* (`search`): tries orders, for the mixtures that are left.
+//!
+//! The last two have limits, of time and of memory; a key that reaches one is undecided, and the
+//! report names the limit.
 //!
 //! The verdict is *linearizable*, *violation*, with few operations that contradict each other on
 //! their own, or *undecided*, which is never a pass.
@@ -25,7 +30,7 @@
 //! | [`history`] | the files: what is recorded, the writer, the readers, JSON lines |
 //! | `load`, `split` | files into parts by key, in memory or on disk; what is counted on the way |
 //! | [`event`] | one operation as the checks see it, what it means, the rules by name |
-//! | `witness`, `resolve` and `counter`, `zones`, `order`, `search` | the checks |
+//! | `witness`, `resolve` and `counter`, `zones`, `order`, `presence`, `search` | the checks |
 //! | `object`, `part`, `check` | one key, one part, the whole |
 //! | `shrink`, `verdict`, [`picture`] | what is told |
 //!
@@ -33,15 +38,17 @@
 //!
 //! - A check is blind to faults that are shorter than the operations' own intervals, so the report
 //!   tells them. Hunt faults with small batches.
-//! - Where a GET missed and cannot tell which tombstone it saw, and where a DELETE tells that it
-//!   found something, the sweep guesses; what it can't prove that way goes to the search, which a
-//!   hot key may keep busy beyond its limit.
+//! - On a hot key with DELETEs, legal histories are decided at once, and so are those in which
+//!   nothing can stand between a write and a miss. A history that is wrong in a subtler way may
+//!   need every order of what overlaps, which large batches make too many.
 //! - All operations of a key must fit into memory together, at 256 bytes each.
 
 mod check;
 mod counter;
 pub mod event;
 pub mod history;
+#[cfg(test)]
+mod hot_tests;
 mod load;
 mod object;
 #[cfg(test)]
@@ -49,6 +56,7 @@ mod oracle;
 mod order;
 mod part;
 pub mod picture;
+mod presence;
 mod resolve;
 #[cfg(test)]
 mod rules_tests;

@@ -54,6 +54,9 @@ struct Flags {
     /// Time for the general search of one key, in seconds; it halves with each key that used it up.
     #[arg(long = "search_secs", default_value_t = 10)]
     search_secs: u32,
+    /// States that the general search of one key may remember, some 64 bytes each.
+    #[arg(long = "search_states_max", default_value_t = 4 << 20)]
+    search_states_max: usize,
     /// Write the result there, as one JSON object.
     #[arg(long = "json", value_name = "FILE")]
     json: Option<PathBuf>,
@@ -135,6 +138,7 @@ fn check_with_progress(flags: &Flags) -> Result<Report, CheckError> {
         clocks: flags.clocks.iter().copied().collect(),
         clock_error_ns: flags.clock_error_ns,
         search_limit: Duration::from_secs(flags.search_secs.into()),
+        search_states_max: flags.search_states_max,
     };
     // indicatif draws nothing when stderr is not a terminal.
     let bar = |name: &str, form: &str| {

@@ -1,14 +1,12 @@
 //! Decides one object: a key in one server's life.
 
-use std::time::Duration;
-
 use rapidhash::RapidHashSet;
 
 use crate::event::{Contradiction, Event, Rule, Rules};
 use crate::history::{Kind, Value};
-use crate::search::{Found, search};
+use crate::search::{Found, Limit, search};
 use crate::witness::{Replay, Stamps, replay};
-use crate::{order, resolve, zones};
+use crate::{order, presence, resolve, zones};
 
 /// Which check decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +17,21 @@ pub(crate) enum Decision {
     Sweep,
     /// Linearizable, by the search.
     Search,
-    /// Nobody knows.
-    Undecided,
+    /// Nobody knows, for this reason.
+    Undecided(Bound),
     /// Not linearizable.
     Violation(Contradiction),
+}
+
+/// What kept an object from being decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// The search's time.
+    Time,
+    /// The states that the search may remember.
+    States,
+    /// Operations that a file which is cut off has lost.
+    Losses,
 }
 
 /// How to decide.
@@ -30,8 +39,8 @@ pub(crate) enum Decision {
 pub(crate) struct How {
     /// Whether the servers' order is tried first.
     pub(crate) use_witness: bool,
-    /// Limit of the search.
-    pub(crate) search_limit: Duration,
+    /// Limit of a search.
+    pub(crate) limit: Limit,
     pub(crate) rules: Rules,
 }
 
@@ -51,43 +60,55 @@ pub(crate) fn decide(events: &[Event], how: &How, stamps: &mut Stamps) -> (Decis
 
 /// Decides an object from its history alone.
 pub(crate) fn decide_alone(events: &[Event], how: &How) -> Decision {
-    match sweep(events, &how.rules) {
-        Ok(Some(())) => Decision::Sweep,
-        Ok(None) => match search(events, how.search_limit) {
-            Found::Order => Decision::Search,
-            Found::Nothing => Decision::Undecided,
-            Found::NoOrder => {
-                let active = events.iter().enumerate().filter(|(_, event)| !event.is_idle());
-                let events = active.map(|(index, _)| index as u32);
-                Decision::Violation(Contradiction::new(Rule::NoOrder, events))
-            }
-        },
-        Err(contradiction) => Decision::Violation(contradiction),
+    let found = match sweep(events, how) {
+        Ok(Swept::Legal) => return Decision::Sweep,
+        Err(contradiction) => return Decision::Violation(contradiction),
+        Ok(Swept::Searched(found)) => found,
+        Ok(Swept::Open) => search(events, how.limit),
+    };
+    match found {
+        Found::Order => Decision::Search,
+        Found::Time => Decision::Undecided(Bound::Time),
+        Found::States => Decision::Undecided(Bound::States),
+        Found::NoOrder => {
+            let active = events.iter().enumerate().filter(|(_, event)| !event.is_idle());
+            let events = active.map(|(index, _)| index as u32);
+            Decision::Violation(Contradiction::new(Rule::NoOrder, events))
+        }
     }
 }
 
-/// The sweep, with everything before and after it; `None` when it can't tell.
-pub(crate) fn sweep(events: &[Event], rules: &Rules) -> Result<Option<()>, Contradiction> {
+/// What the sweep can say of a history in which it finds no contradiction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// It is linearizable.
+    Legal,
+    /// It is when the key can be missing where it has to be: what the search for that found.
+    Searched(Found),
+    /// Nothing: a mixture that the sweep has no form for.
+    Open,
+}
+
+/// The sweep, with everything before and after it.
+///
+/// # Errors
+///
+/// The contradiction.
+pub(crate) fn sweep(events: &[Event], how: &How) -> Result<Swept, Contradiction> {
+    let rules = &how.rules;
     let program = order::program(events, rules)?;
-    let Some(mut resolved) = resolve::resolve(events, rules)? else { return Ok(None) };
-    let mut swept = zones::sweep(events, &resolved.roles, rules)?;
-    if !resolved.misses.is_empty() {
-        if !resolved.guessed {
-            // Without the misses, nothing is a guess yet.
-            order::check(events, &program, &resolved.roles, &swept, rules)?;
-        }
-        resolve::assign_misses(events, &mut resolved, &swept);
-        match zones::sweep(events, &resolved.roles, rules) {
-            Ok(zones) => swept = zones,
-            Err(_) => return Ok(None),
-        }
+    let Some(resolved) = resolve::resolve(events, rules)? else { return Ok(Swept::Open) };
+    let zones = zones::sweep(events, &resolved.roles, rules)?;
+    // Without the misses, which have no roles yet: they can only add contradictions.
+    order::check(events, &program, &resolved.roles, &zones, rules)?;
+    if resolved.is_vague {
+        return Ok(Swept::Open);
     }
-    match order::check(events, &program, &resolved.roles, &swept, rules) {
-        Ok(()) if resolved.says_more => Ok(None),
-        Ok(()) => Ok(Some(())),
-        Err(_) if resolved.guessed => Ok(None),
-        Err(contradiction) => Err(contradiction),
+    if resolved.misses.is_empty() && !resolved.removes {
+        return Ok(Swept::Legal);
     }
+    let found = presence::decide(events, &resolved, rules, how.limit)?;
+    Ok(found.map_or(Swept::Open, Swept::Searched))
 }
 
 /// Decides an object of which operations of the clients for which `is_lost` holds are missing. See
@@ -99,7 +120,7 @@ pub(crate) fn decide_with_losses(
 ) -> Decision {
     let counts = |e: &Event| e.kind == Kind::Increment || matches!(e.read, Value::Number(_));
     if events.iter().any(counts) {
-        return Decision::Undecided;
+        return Decision::Undecided(Bound::Losses);
     }
     let mut widened: Vec<Event> = events.to_vec();
     for event in &mut widened {

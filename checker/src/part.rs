@@ -8,7 +8,7 @@ use rapidhash::RapidHashMap;
 use crate::event::{Contradiction, Event, NEVER, NO_SEQUENCE, UNORDERED};
 use crate::history::{Batch, Decoder, Key, Operation, Outcome, Record, Value, Written};
 use crate::load::Tables;
-use crate::object::{Decision, How, decide, decide_with_losses};
+use crate::object::{Bound, Decision, How, decide, decide_with_losses};
 use crate::shrink::shrink;
 use crate::witness::Stamps;
 
@@ -42,7 +42,8 @@ pub(crate) struct PartResult {
     pub(crate) keys_undecided: u64,
     /// Keys whose witness was no legal order although the history is linearizable.
     pub(crate) keys_mismatched: u64,
-    pub(crate) undecided_keys: Vec<Vec<u8>>,
+    /// Some of those, and what kept them from being decided.
+    pub(crate) undecided_keys: Vec<(Vec<u8>, Bound)>,
     pub(crate) found: Vec<Found>,
     /// Boots that share a key, in pairs.
     pub(crate) boot_pairs: Vec<(u32, u32)>,
@@ -113,7 +114,7 @@ fn check_object(
 ) {
     let mut how = common.how;
     let halvings = common.exhausted.load(Ordering::Relaxed).min(20);
-    how.search_limit = (how.search_limit / (1 << halvings)).max(SEARCH_LEAST);
+    how.limit.time = (how.limit.time / (1 << halvings)).max(SEARCH_LEAST);
     let (mut decision, is_mismatch) = decide(events, &how, stamps);
     let lost = &common.tables.lost_clients;
     if matches!(decision, Decision::Violation(_)) && !lost.is_empty() {
@@ -128,12 +129,13 @@ fn check_object(
             result.by_search += count;
             result.keys_by_search += 1;
         }
-        Decision::Undecided => {
+        Decision::Undecided(bound) => {
             common.exhausted.fetch_add(1, Ordering::Relaxed);
             result.undecided += count;
             result.keys_undecided += 1;
             if result.undecided_keys.len() < NAMED_MAX {
-                result.undecided_keys.push(keys[events[0].key as usize].to_bytes());
+                let key = keys[events[0].key as usize].to_bytes();
+                result.undecided_keys.push((key, bound));
             }
         }
         Decision::Violation(contradiction) => {

@@ -6,18 +6,15 @@
 //! is not enough: brute force refutes that rule.) A read of an id that nobody wrote is a violation.
 //!
 //! A GET that misses cannot always name the tombstone that it saw. Without a DELETE on the key it
-//! saw the initial state; otherwise it is left over for [`assign_misses`], which guesses. A guess
-//! that passes the sweep is a proof, and one that does not says nothing.
+//! saw the initial state; otherwise it is left over for the module `presence`, and so is a DELETE
+//! that found something which it does not name.
 
 use rapidhash::RapidHashMap;
 
 use crate::counter;
-use crate::event::{Contradiction, Event, NEVER, Rule, Rules};
+use crate::event::{Contradiction, Event, Rule, Rules};
 use crate::history::{Kind, Value};
-use crate::zones::{INITIAL, Role, Zones};
-
-/// A miss tries this many of the tombstones before its end.
-const TOMBSTONES_TRIED_MAX: usize = 64;
+use crate::zones::{INITIAL, Role};
 
 /// What is known of who read from whom.
 #[derive(Debug, Default)]
@@ -27,10 +24,10 @@ pub(crate) struct Resolved {
     /// Events that saw the key missing, where it is open which tombstone that was. They have no
     /// source yet.
     pub(crate) misses: Vec<u32>,
-    /// Whether some role is a guess that program order may refute although another would do.
-    pub(crate) guessed: bool,
-    /// Whether some operation says more than its role: the sweep's word is then not enough.
-    pub(crate) says_more: bool,
+    /// Whether some DELETE found a value that it does not name.
+    pub(crate) removes: bool,
+    /// Whether some read says no more than that there was a value: left to the search.
+    pub(crate) is_vague: bool,
 }
 
 /// Finds each event's role; `None` when this mixture of operations has no such form.
@@ -62,7 +59,9 @@ pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Option<Resolved
         let source = match event.read {
             Value::NotKnown => continue,
             Value::Present => {
-                resolved.says_more = true;
+                let is_delete = event.kind == Kind::Delete;
+                resolved.removes |= is_delete;
+                resolved.is_vague |= !is_delete;
                 continue;
             }
             Value::Missing if deletes => {
@@ -112,55 +111,4 @@ fn writers(events: &[Event], rules: &Rules) -> Result<RapidHashMap<Value, u32>, 
 fn phantom(events: &[Event], index: u32, read: Value) -> Vec<u32> {
     let failed = events.iter().position(|event| event.written == read && event.is_idle());
     std::iter::once(index).chain(failed.map(|failed| failed as u32)).collect()
-}
-
-/// Guesses the tombstone that each miss saw, from the zones that hold without the misses.
-///
-/// A miss takes the latest tombstone with which it shares a moment when no value must hold; else
-/// the latest before it without such a value in between; else the initial state.
-pub(crate) fn assign_misses(events: &[Event], resolved: &mut Resolved, zones: &Zones) {
-    let is_tombstone = |event: u32| event < INITIAL && events[event as usize].kind == Kind::Delete;
-    let spans = zones.spans(|writer| writer != INITIAL && !is_tombstone(writer));
-    let mut tombstones: Vec<u32> = (0..events.len() as u32)
-        .filter(|index| {
-            let event = &events[*index as usize];
-            !event.is_idle() && event.kind == Kind::Delete && event.is_mutation()
-        })
-        .collect();
-    tombstones.sort_unstable_by_key(|index| events[*index as usize].inv);
-    for miss in std::mem::take(&mut resolved.misses) {
-        let (inv, res) = (events[miss as usize].inv, events[miss as usize].res);
-        let early = tombstones.partition_point(|index| events[*index as usize].inv <= res);
-        let mut best = (false, i64::MIN, INITIAL);
-        for index in tombstones[..early].iter().rev().take(TOMBSTONES_TRIED_MAX) {
-            let tombstone = &events[*index as usize];
-            if *index == miss {
-                continue;
-            }
-            let (from, to) = (tombstone.inv.max(inv), tombstone.res.min(res));
-            if from <= to && !covers(&spans, from, to) {
-                best = best.max((true, tombstone.inv, *index));
-            } else if tombstone.res < inv && !meets(&spans, tombstone.res, inv) {
-                best = best.max((false, tombstone.res, *index));
-            }
-        }
-        let source = best.2;
-        resolved.roles[miss as usize].source = source;
-        if source != INITIAL {
-            resolved.roles[source as usize].writes = true;
-        }
-    }
-    resolved.guessed = true;
-}
-
-/// Whether one of the spans, which are disjoint and sorted, covers [from, to].
-fn covers(spans: &[(i64, i64)], from: i64, to: i64) -> bool {
-    let next = spans.partition_point(|(f, _)| *f < from);
-    next > 0 && spans[next - 1].1 > to
-}
-
-/// Whether one of the spans has a moment in (from, to).
-fn meets(spans: &[(i64, i64)], from: i64, to: i64) -> bool {
-    let next = spans.partition_point(|(f, _)| *f < to);
-    next > 0 && spans[next - 1].1 > from && to != NEVER
 }

@@ -19,8 +19,6 @@ use rapidhash::RapidHashSet;
 use crate::event::{Event, NEVER, Rules, State};
 use crate::order;
 
-/// Most states remembered: 64 bytes each while the table grows, 256 MiB.
-const STATES_MAX: usize = 4 << 20;
 /// The clock is read once in so many steps.
 const STEPS_PER_LOOK: u32 = 4096;
 
@@ -31,8 +29,18 @@ pub(crate) enum Found {
     Order,
     /// All orders were tried.
     NoOrder,
-    /// The limit came first.
-    Nothing,
+    /// The time was up before.
+    Time,
+    /// So many states were remembered before.
+    States,
+}
+
+/// How long a search may go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) time: Duration,
+    /// States remembered, some 64 bytes each while their table grows.
+    pub(crate) states: usize,
 }
 
 /// A link of the list of calls and returns that are left, in time order.
@@ -66,13 +74,13 @@ struct Search<'a> {
 }
 
 /// Searches for an order of `events` within `limit`.
-pub(crate) fn search(events: &[Event], limit: Duration) -> Found {
+pub(crate) fn search(events: &[Event], limit: Limit) -> Found {
     if order::program(events, &Rules::ALL).is_err() {
         return Found::NoOrder;
     }
     let events: Vec<&Event> = events.iter().filter(|event| !event.is_idle()).collect();
     let mut search = Search::new(events);
-    search.run(Instant::now() + limit)
+    search.run(limit)
 }
 
 impl<'a> Search<'a> {
@@ -133,13 +141,16 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn run(&mut self, until: Instant) -> Found {
+    fn run(&mut self, limit: Limit) -> Found {
+        let until = Instant::now() + limit.time;
         let (mut at, mut looks) = (self.links[0].after, 0u32);
         while self.open > 0 {
             looks += 1;
-            let is_late = looks.is_multiple_of(STEPS_PER_LOOK) && Instant::now() > until;
-            if is_late || self.seen.len() > STATES_MAX {
-                return Found::Nothing;
+            if looks.is_multiple_of(STEPS_PER_LOOK) && Instant::now() > until {
+                return Found::Time;
+            }
+            if self.seen.len() > limit.states {
+                return Found::States;
             }
             let is_call = at % 2 == 1;
             if is_call {
@@ -236,7 +247,7 @@ impl<'a> Search<'a> {
 }
 
 /// The random number of an operation: two rounds of splitmix64 (Steele, Lea and Flood 2014).
-fn random(index: u64) -> u128 {
+pub(crate) fn random(index: u64) -> u128 {
     let mix = |mut z: u64| {
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

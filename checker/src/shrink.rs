@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use rapidhash::RapidHashMap;
 
-use crate::event::{Contradiction, Event};
+use crate::event::{Contradiction, Event, Rule};
 use crate::history::{Kind, Value};
 use crate::object::{Decision, How, decide_alone};
+use crate::search::Limit;
 
 /// A history of more operations is not shrunk as a whole.
 const EVENTS_MAX: usize = 4096;
@@ -24,7 +25,18 @@ pub(crate) fn shrink(
     found: &Contradiction,
     how: &How,
 ) -> (Contradiction, Vec<Event>) {
-    let how = How { search_limit: Duration::from_millis(200), ..*how };
+    let limit = Limit { time: Duration::from_millis(200), ..how.limit };
+    let shown = || {
+        let mut events: Vec<Event> =
+            found.events.iter().map(|index| events[*index as usize]).collect();
+        events.sort_by_key(|event| event.inv);
+        (found.clone(), events)
+    };
+    if found.rule == Rule::Presence {
+        // The others matter only by not standing in between.
+        return shown();
+    }
+    let how = How { limit, ..*how };
     let until = Instant::now() + TIME_MAX;
     let small = with_writers(events, &found.events);
     let mut rest: Vec<Event>;
@@ -33,10 +45,7 @@ pub(crate) fn shrink(
     } else if events.len() <= EVENTS_MAX && contradiction(events, &how).is_some() {
         rest = events.to_vec();
     } else {
-        let events = found.events.iter().map(|index| events[*index as usize]);
-        let mut events: Vec<Event> = events.collect();
-        events.sort_by_key(|event| event.inv);
-        return (found.clone(), events);
+        return shown();
     }
     rest.sort_by_key(|event| event.inv);
     let mut piece = rest.len().div_ceil(2);

@@ -20,7 +20,7 @@
 //!
 //! Precedence is strict, res(a) < inv(b), so ties need no special case.
 
-use crate::event::{Contradiction, Event, NEVER, Rule, Rules};
+use crate::event::{Contradiction, Event, Rule, Rules};
 
 /// An event that reads nothing that matters.
 pub(crate) const NO_SOURCE: u32 = u32::MAX;
@@ -314,15 +314,13 @@ impl Zones {
         events
     }
 
-    /// The time spans [f, s] through which some value must hold, by time; blocks for which
-    /// `counts` is false are left out.
-    pub(crate) fn spans(&self, counts: impl Fn(u32) -> bool) -> Vec<(i64, i64)> {
-        let mut spans: Vec<(i64, i64)> = (self.blocks.iter())
-            .filter(|block| block.f < block.s && block.f != NEVER)
-            .filter(|block| counts(self.clusters[block.head as usize].writer))
-            .map(|block| (block.f, block.s))
-            .collect();
-        spans.sort_unstable();
-        spans
+    /// The first and the last writer of a block that is not the initial state's.
+    pub(crate) fn writers_at_ends(&self, block: u32) -> (u32, u32) {
+        let mut last = self.blocks[block as usize].head;
+        let head = self.clusters[last as usize].writer;
+        while self.clusters[last as usize].after != NONE {
+            last = self.clusters[last as usize].after;
+        }
+        (head, self.clusters[last as usize].writer)
     }
 }
