@@ -126,7 +126,7 @@ fn verify(criterion: &mut Criterion) {
                     reissued: false,
                 });
                 plan.invocation = Instant::now();
-                recorder.batch(&plan, Instant::now(), &control, replies, &mut pending)
+                recorder.batch(&plan, Instant::now(), &control, replies, &mut pending, |_, _, _| {})
             });
             assert!(recorder.faults.is_empty(), "{:?}", recorder.faults);
         });

@@ -149,11 +149,22 @@ impl Outcomes {
         self.boots[place.frame as usize]
     }
 
-    /// [`boot_id`](Self::boot_id) and [`witness`](Self::witness)' apply sequence of operation `index`
-    /// in one look.
+    /// How many places the batch's operations have: partitions of servers, and some of them twice
+    /// where a batch is long or operations were sent anew.
+    pub fn places(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The place of operation `index`, below [`places`](Self::places).
     #[inline]
-    pub fn place(&self, index: usize) -> (u64, Option<u64>) {
-        let place = &self.chunks[self.placements[index].chunk as usize];
+    pub fn place_of(&self, index: usize) -> usize {
+        self.placements[index].chunk as usize
+    }
+
+    /// [`boot_id`](Self::boot_id) and [`witness`](Self::witness)' apply sequence of the operations at
+    /// a place.
+    pub fn place(&self, place: usize) -> (u64, Option<u64>) {
+        let place = &self.chunks[place];
         let frame = place.frame as usize;
         let reply = self.frames[frame].as_ref().ok();
         (self.boots[frame], reply.and_then(|reply| reply.apply_sequence(place.group as usize)))

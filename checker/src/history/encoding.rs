@@ -1,7 +1,10 @@
 //! The records of a block, as bytes. The layout stands in the module above.
 
+use super::columns::ColumnReader;
 use super::{Batch, KEY_BYTES_MAX, Key, Kind, Operation, Outcome, Value, Written, varint};
 
+/// Kind bits of a record with operations in columns.
+pub(super) const COLUMNS: u16 = 5;
 /// Kind bits of a record that names a boot id.
 const BOOT: u16 = 6;
 /// Kind bits of a record that starts a batch.
@@ -116,11 +119,22 @@ impl Encoder {
         self.operations += 1;
     }
 
-    /// Room for one record with `key_bytes` bytes of key, and where it starts.
+    /// Stamp that those of the batch's operations are counted from.
+    pub(super) fn batch_stamp(&self) -> u64 {
+        self.first_stamp
+    }
+
+    /// Takes note of a record that ends at `end` and holds this many operations.
+    pub(super) fn advance(&mut self, end: usize, operations: u32) {
+        self.end = end;
+        self.operations += operations;
+    }
+
+    /// Room for one record with `more_bytes` bytes beside its numbers, and where it starts.
     #[inline(always)]
-    fn room(&mut self, key_bytes: usize) -> (&mut [u8], usize) {
+    pub(super) fn room(&mut self, more_bytes: usize) -> (&mut [u8], usize) {
         let start = self.end;
-        let needed = RECORD_BYTES_MAX + key_bytes;
+        let needed = RECORD_BYTES_MAX + more_bytes;
         if self.bytes.len() < start + needed {
             self.bytes.resize(start + needed + GROWTH_BYTES, 0);
         }
@@ -129,7 +143,7 @@ impl Encoder {
 
     /// Index of a boot id, named now if it was not yet.
     #[cold]
-    fn boot_index(&mut self, boot: u64) -> usize {
+    pub(super) fn boot_index(&mut self, boot: u64) -> usize {
         if let Some(index) = self.boots.iter().position(|known| *known == boot) {
             return index;
         }
@@ -201,11 +215,13 @@ pub(crate) struct Decoder<'a> {
     batch: Option<Batch>,
     sequence: u64,
     boots: Vec<u64>,
+    columns: ColumnReader,
 }
 
 impl<'a> Decoder<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0, batch: None, sequence: 0, boots: Vec::new() }
+        let (position, batch, sequence, boots) = (0, None, 0, Vec::new());
+        Self { bytes, position, batch, sequence, boots, columns: ColumnReader::default() }
     }
 
     /// Bytes read so far.
@@ -220,6 +236,16 @@ impl<'a> Decoder<'a> {
     /// What is wrong with the record that starts at [`Decoder::position`].
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Record<'a>>, &'static str> {
+        if !self.columns.is_done()
+            && let Some(operation) = self.columns.next(self.bytes)?
+        {
+            return Ok(Some(Record::Operation(operation)));
+        }
+        self.next_record()
+    }
+
+    #[inline]
+    fn next_record(&mut self) -> Result<Option<Record<'a>>, &'static str> {
         while self.position < self.bytes.len() {
             let mut at = self.position;
             let tag = u16::from_le_bytes(*chunk(self.bytes, &mut at).ok_or("a tag is cut off")?);
@@ -230,6 +256,17 @@ impl<'a> Decoder<'a> {
                     self.boots.push(u64::from_le_bytes(*boot));
                     self.position = at;
                     continue;
+                }
+                COLUMNS if tag == COLUMNS => {
+                    let batch =
+                        self.batch.as_ref().ok_or("columns stand before the first batch")?;
+                    self.columns.begin(self.bytes, &mut at, batch, &self.boots)?;
+                    let first = self.columns.next(self.bytes)?;
+                    self.position = at;
+                    match first {
+                        Some(operation) => return Ok(Some(Record::Operation(operation))),
+                        None => continue,
+                    }
                 }
                 BATCH if tag == BATCH => Record::Batch(self.begin(&mut at)?),
                 _ => return Err("no record has this tag"),
@@ -492,7 +529,7 @@ mod tests {
         assert_eq!(refused(&[&header, &boot, &get]), None);
         assert_eq!(refused(&[&boot, &get]), Some("an operation stands before the first batch"));
         assert_eq!(refused(&[&header, &get]), Some("a boot id is used before it is named"));
-        assert_eq!(refused(&[&[5, 0]]), Some("no record has this tag"));
+        assert_eq!(refused(&[&[5, 1]]), Some("no record has this tag"));
         assert_eq!(refused(&[&[7, 1]]), Some("no record has this tag"));
         assert_eq!(refused(&[&header, &boot, &[0x20, 0x40, 1, 1]]), Some("no record has this tag"));
         assert_eq!(refused(&[&header, &boot, &[0x38, 0, 1, 1]]), Some("no outcome has this code"));

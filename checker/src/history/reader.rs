@@ -9,7 +9,7 @@ use rapidhash::v3::rapidhash_v3;
 use super::{Decoder, Record};
 
 /// First bytes of a binary history.
-pub(crate) const MAGIC: [u8; 8] = *b"KVSHIST1";
+pub(crate) const MAGIC: [u8; 8] = *b"KVSHIST2";
 /// Longest configuration text, in bytes.
 pub(crate) const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
 /// Longest body of a block, in bytes: a full block and the operation that filled it fit, with room to
@@ -234,6 +234,12 @@ fn read_header(file: &mut impl Read) -> Result<(Header, u64), (u64, String)> {
     let mut bytes = vec![0; 40];
     let broken = |source: io::Error| (0, source.to_string());
     let got = read_up_to(file, &mut bytes).map_err(broken)?;
+    if bytes.starts_with(&MAGIC[..7]) && bytes[7] != MAGIC[7] {
+        return Err((
+            7,
+            "another version's history; check it with the kvs-check of its run".into(),
+        ));
+    }
     if !bytes.starts_with(&MAGIC) {
         return Err((0, "this is neither a binary history nor JSON lines".into()));
     }

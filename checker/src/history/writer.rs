@@ -5,17 +5,18 @@
 //! for that thread when [`BLOCKS_QUEUED_MAX`] blocks are queued: a slow disk slows the run down
 //! instead of filling the memory.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use rapidhash::v3::rapidhash_v3;
 
+use super::columns::{self, Columns, Place, Told};
 use super::reader::{CONFIGURATION_BYTES_MAX, Clock, Header, MAGIC};
+use super::sink::Sink;
 use super::{Batch, Encoder, Operation};
 
 /// A block is sent when it has this many bytes: some ten thousand operations, so that the hand-over
@@ -41,6 +42,15 @@ pub struct HistoryTotals {
     pub bytes: u64,
 }
 
+/// What the recorders and the thread tell each other.
+#[derive(Debug, Default)]
+struct Flags {
+    /// Writing has failed.
+    failed: AtomicBool,
+    /// The queue was full: the disk does not keep up.
+    is_behind: AtomicBool,
+}
+
 enum Message {
     Block(Encoder, Sender<Encoder>),
     End(Clock),
@@ -54,7 +64,7 @@ enum Message {
 pub struct HistoryWriter {
     path: PathBuf,
     queue: SyncSender<Message>,
-    failed: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     /// Held by each recorder too, so that its count tells whether one is left.
     recorders: Arc<()>,
     thread: JoinHandle<io::Result<HistoryTotals>>,
@@ -72,22 +82,21 @@ impl HistoryWriter {
     /// When the header's configuration is longer than 65,536 bytes.
     pub fn create(path: &Path, header: &Header) -> Result<Self, WriteError> {
         let failure = |source| WriteError { path: path.to_owned(), source };
-        let mut file = File::create(path).map_err(failure)?;
-        let bytes = encode_header(header);
-        file.write_all(&bytes).map_err(failure)?;
+        let mut sink = Sink::create(path).map_err(failure)?;
+        sink.write(&encode_header(header)).map_err(failure)?;
         let (queue, blocks) = sync_channel(BLOCKS_QUEUED_MAX);
-        let failed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&failed);
+        let flags = Arc::new(Flags::default());
+        let shared = Arc::clone(&flags);
         let thread = std::thread::Builder::new()
             .name("history".into())
             .spawn(move || {
-                let written = write_blocks(&mut file, &blocks, bytes.len() as u64);
-                flag.store(written.is_err(), Ordering::Relaxed);
+                let written = write_blocks(sink, &blocks, &shared);
+                shared.failed.store(written.is_err(), Ordering::Relaxed);
                 written
             })
             .map_err(failure)?;
         let recorders = Arc::new(());
-        Ok(Self { path: path.to_owned(), queue, failed, recorders, thread })
+        Ok(Self { path: path.to_owned(), queue, flags, recorders, thread })
     }
 
     /// A recorder for the batches of one worker, or of several that take turns.
@@ -96,10 +105,11 @@ impl HistoryWriter {
         BatchRecorder {
             encoder: Encoder::default(),
             batch: None,
+            told: Vec::new(),
             queue: self.queue.clone(),
             give_back,
             returned,
-            failed: Arc::clone(&self.failed),
+            flags: Arc::clone(&self.flags),
             _alive: Arc::clone(&self.recorders),
         }
     }
@@ -107,7 +117,7 @@ impl HistoryWriter {
     /// Whether writing has failed, so that it makes no sense to go on; [`HistoryWriter::finish`]
     /// tells why.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.flags.failed.load(Ordering::Relaxed)
     }
 
     /// Writes what is queued and the file's end. `clock` is the better of the header's and what was
@@ -138,10 +148,11 @@ impl HistoryWriter {
 pub struct BatchRecorder {
     encoder: Encoder,
     batch: Option<Batch>,
+    told: Vec<Told>,
     queue: SyncSender<Message>,
     give_back: Sender<Encoder>,
     returned: Receiver<Encoder>,
-    failed: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     _alive: Arc<()>,
 }
 
@@ -149,7 +160,7 @@ impl BatchRecorder {
     /// Whether writing has failed, so that it makes no sense to go on.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.flags.failed.load(Ordering::Relaxed)
     }
 
     /// Starts a batch: the operations that follow share its times. Waits for the disk when too
@@ -176,6 +187,46 @@ impl BatchRecorder {
         }
     }
 
+    /// Memory for what becomes of a batch's operations, empty.
+    pub fn told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Records operations of the batch that was begun last, `told[i]` with the stamp of the batch's
+    /// first and `i`, the number `i` of `keys` as its key, and the place `places[place_of[i]]`. Those
+    /// that are [`Told::ELSEWHERE`] are left out. `told` is the memory for a later batch.
+    ///
+    /// # Panics
+    ///
+    /// When no batch was begun, or there are more than [`PLACES_MAX`](columns::PLACES_MAX) places.
+    pub fn record_told<K, P>(
+        &mut self,
+        mut told: Vec<Told>,
+        keys: &K,
+        place_of: &P,
+        places: &[Place],
+    ) where
+        K: Iterator<Item = u64> + Clone,
+        P: Iterator<Item = u32> + Clone,
+    {
+        let batch = self.batch.expect("a batch was begun before its operations");
+        for (number, part) in told.chunks(columns::OPERATIONS_MAX).enumerate() {
+            let before = number * columns::OPERATIONS_MAX;
+            self.encoder.columns(Columns {
+                first_stamp: batch.first_stamp + before as u64,
+                told: part,
+                keys: keys.clone().skip(before),
+                place_of: place_of.clone().skip(before),
+                places,
+            });
+            if self.encoder.bytes().len() >= BLOCK_BYTES {
+                self.split();
+            }
+        }
+        told.clear();
+        self.told = told;
+    }
+
     /// Goes on in a new block with the batch that is open.
     #[cold]
     fn split(&mut self) {
@@ -188,11 +239,15 @@ impl BatchRecorder {
     fn hand_over(&mut self) {
         let next = self.returned.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.encoder, next);
-        if full.operations() == 0 || self.failed.load(Ordering::Relaxed) {
+        if full.operations() == 0 || self.flags.failed.load(Ordering::Relaxed) {
             return;
         }
         // The thread ends early only with an error, which `finish` reports.
-        let _ = self.queue.send(Message::Block(full, self.give_back.clone()));
+        let block = Message::Block(full, self.give_back.clone());
+        if let Err(TrySendError::Full(block)) = self.queue.try_send(block) {
+            self.flags.is_behind.store(true, Ordering::Relaxed);
+            let _ = self.queue.send(block);
+        }
     }
 }
 
@@ -203,34 +258,36 @@ impl Drop for BatchRecorder {
 }
 
 fn write_blocks(
-    file: &mut File,
+    mut sink: Sink,
     queue: &Receiver<Message>,
-    header: u64,
+    flags: &Flags,
 ) -> io::Result<HistoryTotals> {
-    let mut written = HistoryTotals { operations: 0, bytes: header };
-    let mut block = Vec::new();
+    let mut operations = 0;
+    let mut header = Vec::new();
     while let Ok(message) = queue.recv() {
-        block.clear();
+        if flags.is_behind.load(Ordering::Relaxed) {
+            sink.use_page_cache()?;
+        }
+        header.clear();
         match message {
             Message::Block(mut encoder, give_back) => {
-                encode_block_header(&encoder, &mut block);
-                file.write_all(&block)?;
-                file.write_all(encoder.bytes())?;
-                written.bytes += (block.len() + encoder.bytes().len()) as u64;
-                written.operations += u64::from(encoder.operations());
+                encode_block_header(&encoder, &mut header);
+                sink.write(&header)?;
+                sink.write(encoder.bytes())?;
+                operations += u64::from(encoder.operations());
                 encoder.clear();
                 // A recorder that is gone needs no buffer.
                 let _ = give_back.send(encoder);
             }
             Message::End(clock) => {
-                encode_end(&mut block, written.operations, clock);
-                file.write_all(&block)?;
-                written.bytes += block.len() as u64;
-                return Ok(written);
+                encode_end(&mut header, operations, clock);
+                sink.write(&header)?;
+                return Ok(HistoryTotals { operations, bytes: sink.finish()? });
             }
         }
     }
-    Ok(written)
+    // Nobody finishes this history: it has no end, but all that was recorded.
+    Ok(HistoryTotals { operations, bytes: sink.finish()? })
 }
 
 fn encode_header(header: &Header) -> Vec<u8> {

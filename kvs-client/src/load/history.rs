@@ -1,9 +1,9 @@
 //! What a run writes down for the checker: every operation of every phase, as its client saw it.
 //!
-//! A batch is packed in the same pass in which it is counted, while its bytes are in the cache. As
-//! this pass does not wait, there are only as many buffers ([`BatchRecorder`]) as threads, and a
-//! worker takes the one that was used last, which the caches still hold. A thread of its own writes
-//! full buffers to the file.
+//! What became of a batch's operations is told in the same pass in which it is counted, in a word for
+//! each ([`Told`]) where that is enough, and packed when the pass is over. As this does not wait,
+//! there are only as many buffers ([`BatchRecorder`]) as threads, and a worker takes the one that was
+//! used last, which the caches still hold. A thread of its own writes full buffers to the file.
 //!
 //! An operation's id is its client and its first stamp: the one that stands inside the value that it
 //! writes. An operation that the library had to send anew took effect under another stamp, which is
@@ -12,17 +12,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checker::history::{
-    Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending, Value,
-    Written,
+    Batch, BatchRecorder, Clock, Header, HistoryWriter, Key, Operation, Outcome as Ending,
+    PLACES_MAX, Place, Told, Value, Written,
 };
 use kvs_client::{FailureClass, Outcome, ServerInfo};
 
 use super::cli::Settings;
 use super::plan::{Kind, Plan, Planned};
-use super::recorder::Classified;
+use super::recorder::{Classified, Reply};
 use super::target::{Replies, Stream};
 use super::text;
-use super::value;
+use super::value::{self, Writer};
 
 /// The time on the clock that all processes of a host share, in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
@@ -90,6 +90,8 @@ pub(crate) struct BatchHistory<'a> {
     /// There until the batch is dropped.
     recorder: Option<BatchRecorder>,
     plan: &'a Plan,
+    /// What became of the operations so far.
+    told: Vec<Told>,
 }
 
 impl WorkerHistory {
@@ -128,7 +130,9 @@ impl WorkerHistory {
         let recorder = self.recorders.lock().pop();
         let mut recorder = recorder.expect("no more threads record than there are");
         recorder.begin(batch);
-        BatchHistory { history: self, recorder: Some(recorder), plan }
+        let mut told = recorder.told();
+        told.reserve(plan.operations.len());
+        BatchHistory { history: self, recorder: Some(recorder), plan, told }
     }
 
     /// Records a batch that was never sent.
@@ -137,8 +141,8 @@ impl WorkerHistory {
         for (index, planned) in plan.operations.iter().enumerate() {
             let boot = stream.boot_id(&history_key(*planned).to_bytes());
             let stamp = plan.first_stamp + index as u64;
-            let place = Place { stamp, sequence: None, boot };
-            batch.push(index, Err(FailureClass::NotApplied), place);
+            let place = Place { sequence: None, boot };
+            batch.push(index, Err(FailureClass::NotApplied), stamp, place);
         }
     }
 }
@@ -153,38 +157,107 @@ impl Drop for BatchHistory<'_> {
 }
 
 impl BatchHistory<'_> {
-    /// Records operation `index`, with its outcome.
-    #[inline]
+    /// Records the next operation, number `index`, with its outcome and the writer of its value.
+    #[inline(always)]
     pub(crate) fn record<R: Replies>(
+        &mut self,
+        index: usize,
+        reply: &Reply<'_, &R::Failure>,
+        writer: Option<Writer>,
+        outcomes: &R,
+    ) {
+        debug_assert_eq!(self.told.len(), index, "operations are recorded in their order");
+        let told = match &reply.outcome {
+            Ok(outcome) => self.tell(index, outcome, writer),
+            Err(_) => Told::ELSEWHERE,
+        };
+        if told == Told::ELSEWHERE || reply.reissued || outcomes.places() > PLACES_MAX {
+            self.record_alone(index, &reply.outcome, outcomes);
+            self.told.push(Told::ELSEWHERE);
+        } else {
+            self.told.push(told);
+        }
+    }
+
+    /// An outcome in a word, where that is enough.
+    #[inline(always)]
+    fn tell(&self, index: usize, outcome: &Outcome<&[u8]>, writer: Option<Writer>) -> Told {
+        let id = writer.filter(|writer| writer.run == self.history.run);
+        match (self.plan.operations[index].kind(), outcome, id) {
+            (Kind::Get | Kind::Read, Outcome::Value(_), Some(id)) => Told::get(id.client, id.stamp),
+            (Kind::Get | Kind::Read, Outcome::Missing, _) => Told::GET_MISSING,
+            (Kind::Put | Kind::Insert, Outcome::Done, _) => Told::PUT,
+            (Kind::Delete, Outcome::Done, _) => Told::DELETE,
+            (Kind::Delete, Outcome::Missing, _) => Told::DELETE_MISSING,
+            (Kind::Swap, Outcome::Mismatch(Some(_)), Some(id)) => {
+                Told::swap_mismatch(id.client, id.stamp)
+            }
+            (Kind::Swap, Outcome::Done, _) => match self.plan.expected[index] {
+                Value::Id { client, stamp } => Told::swap(client, stamp),
+                _ => Told::ELSEWHERE,
+            },
+            _ => Told::ELSEWHERE,
+        }
+    }
+
+    /// Records an operation that needs more than a word.
+    #[cold]
+    fn record_alone<R: Replies>(
         &mut self,
         index: usize,
         outcome: &Result<Outcome<&[u8]>, &R::Failure>,
         outcomes: &R,
     ) {
         let outcome = outcome.map_err(Classified::class);
-        let (boot, sequence) = outcomes.place(index);
+        let (boot, sequence) = outcomes.place(outcomes.place_of(index));
         let sequence = sequence.filter(|_| outcome.is_ok());
-        self.push(index, outcome, Place { stamp: outcomes.stamp(index), sequence, boot });
+        self.push(index, outcome, outcomes.stamp(index), Place { boot, sequence });
     }
 
-    #[inline]
-    fn push(&mut self, index: usize, outcome: Result<Outcome<&[u8]>, FailureClass>, place: Place) {
-        let Self { history, recorder, plan } = self;
+    /// Packs what was told. A batch that is dropped before has only the records of their own.
+    pub(crate) fn finish(mut self, outcomes: &impl Replies) {
+        let recorder = self.recorder.as_mut().expect("a batch has its buffer until it ends");
+        let place = |place| {
+            let (boot, sequence) = outcomes.place(place);
+            Place { boot, sequence }
+        };
+        let places: Vec<Place> = if self.told.iter().all(|told| *told == Told::ELSEWHERE) {
+            Vec::new()
+        } else {
+            (0..outcomes.places()).map(place).collect()
+        };
+        recorder.record_told(
+            std::mem::take(&mut self.told),
+            &self.plan.operations.iter().map(|planned| planned.number()),
+            &(0..outcomes.len()).map(|index| outcomes.place_of(index) as u32),
+            &places,
+        );
+    }
+
+    fn push(
+        &mut self,
+        index: usize,
+        outcome: Result<Outcome<&[u8]>, FailureClass>,
+        stamp: u64,
+        place: Place,
+    ) {
+        let Self { history, recorder, plan, .. } = self;
         let planned = plan.operations[index];
         let expected = plan.expected.get(index).copied().unwrap_or(Value::NotKnown);
-        let told = told(planned, outcome, expected, |value| history.name(value, planned.number()));
+        let ended =
+            ended(planned, outcome, expected, |value| history.name(value, planned.number()));
         let id = plan.first_stamp + index as u64;
-        let written = match told.written {
-            Written::Own if place.stamp != id => Written::Id { client: history.client, stamp: id },
+        let written = match ended.written {
+            Written::Own if stamp != id => Written::Id { client: history.client, stamp: id },
             written => written,
         };
         let recorder = recorder.as_mut().expect("a batch has its buffer until it ends");
         recorder.record(&Operation {
             key: history_key(planned),
-            stamp: place.stamp,
+            stamp,
             kind: history_kind(planned.kind()),
-            outcome: told.ending,
-            read: told.read,
+            outcome: ended.ending,
+            read: ended.read,
             written,
             by: i64::from(planned.kind() == Kind::Increment),
             sequence: place.sequence,
@@ -193,17 +266,9 @@ impl BatchHistory<'_> {
     }
 }
 
-/// When an operation took effect, in its server's count, and in which of its lives.
-#[derive(Clone, Copy)]
-struct Place {
-    stamp: u64,
-    sequence: Option<u64>,
-    boot: u64,
-}
-
 /// What an operation's end tells the checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Ended {
     ending: Ending,
     read: Value,
     written: Written,
@@ -211,14 +276,14 @@ struct Told {
 
 /// Translates an outcome. `expected` is what a CAS expected, `name` tells a value by its writer.
 #[inline]
-fn told(
+fn ended(
     planned: Planned,
     outcome: Result<Outcome<&[u8]>, FailureClass>,
     expected: Value,
     name: impl Fn(Option<&[u8]>) -> Value,
-) -> Told {
-    let told = |ending, read, written| Told { ending, read, written };
-    let ok = |read, written| told(Ending::Ok, read, written);
+) -> Ended {
+    let ended = |ending, read, written| Ended { ending, read, written };
+    let ok = |read, written| ended(Ending::Ok, read, written);
     match (planned.kind(), outcome) {
         (Kind::Get | Kind::Read, Ok(Outcome::Value(value))) => {
             ok(name(Some(value)), Written::Nothing)
@@ -238,16 +303,16 @@ fn told(
         }
         // The value was no integer, or the sum too great, and nothing changed.
         (Kind::Increment, Ok(Outcome::NotAnInteger | Outcome::Overflow)) => {
-            told(Ending::Fail, Value::NotKnown, Written::Nothing)
+            ended(Ending::Fail, Value::NotKnown, Written::Nothing)
         }
         (kind, Err(FailureClass::NotApplied)) => {
-            told(Ending::Fail, Value::NotKnown, intended(kind))
+            ended(Ending::Fail, Value::NotKnown, intended(kind))
         }
         // An answer of the wrong kind does not tell either what took effect; the run counts it as
         // a fault of its own.
         (kind, _) => {
             let read = if kind == Kind::Swap { expected } else { Value::NotKnown };
-            told(Ending::Unknown, read, intended(kind))
+            ended(Ending::Unknown, read, intended(kind))
         }
     }
 }

@@ -13,7 +13,7 @@ use kvs_client::{Failure, FailureClass, Outcome};
 
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
-use super::value::Verifier;
+use super::value::{Verifier, Writer};
 
 /// Length of a bucket of the time line. Long enough to hold many batches, short enough that the
 /// windows of several clients can be laid over each other.
@@ -268,6 +268,7 @@ impl Recorder {
     }
 
     /// Checks and counts a completed batch. Read-modify-writes that go on are added to `pending`.
+    /// `note` is told each operation's index and outcome, and of a whole value who wrote it.
     /// Returns what the batch counts, whether it is in the window or not.
     pub(crate) fn batch<'a, F: Classified>(
         &mut self,
@@ -276,20 +277,23 @@ impl Recorder {
         control: &Control,
         replies: impl ExactSizeIterator<Item = Reply<'a, F>>,
         pending: &mut PendingSwaps,
+        mut note: impl FnMut(usize, &Reply<'a, F>, Option<Writer>),
     ) -> Counts {
         assert_eq!(replies.len(), plan.operations.len(), "each operation has one outcome");
         let mut counts = Counts::default();
         for (index, (planned, reply)) in plan.operations.iter().zip(replies).enumerate() {
             counts.retried += u64::from(reply.reissued);
-            match reply.outcome {
+            let mut writer = None;
+            match &reply.outcome {
                 Ok(outcome) => {
                     self.acknowledged[reply.server] += 1;
                     counts.operations += 1;
                     let attempts = plan.attempts.get(index).copied().unwrap_or(0);
-                    self.outcome(*planned, attempts, outcome, &mut counts, pending);
+                    writer = self.outcome(*planned, attempts, *outcome, &mut counts, pending);
                 }
-                Err(failure) => self.faults.failed(*planned, &failure),
+                Err(failure) => self.faults.failed(*planned, failure),
             }
+            note(index, &reply, writer);
         }
         if let Some(at) = control.in_window(response) {
             let latency = response.saturating_duration_since(plan.invocation);
@@ -304,8 +308,8 @@ impl Recorder {
         counts
     }
 
-    /// Checks and counts one outcome.
-    #[inline]
+    /// Checks and counts one outcome. Returns who wrote the value in it, if it has a whole one.
+    #[inline(always)]
     fn outcome(
         &mut self,
         planned: Planned,
@@ -313,13 +317,16 @@ impl Recorder {
         outcome: Outcome<&[u8]>,
         counts: &mut Counts,
         pending: &mut PendingSwaps,
-    ) {
+    ) -> Option<Writer> {
         let (kind, key) = (planned.kind(), planned.number());
+        let mut writer = None;
         match (kind, outcome) {
             (Kind::Get | Kind::Read, Outcome::Value(value)) => {
                 counts.gets += 1;
                 counts.hits += 1;
-                if !self.verifier.accepts(value, key) {
+                let is_accepted;
+                (is_accepted, writer) = self.verifier.check(value, key);
+                if !is_accepted {
                     self.faults.mismatched(planned, outcome);
                 }
                 if kind == Kind::Read {
@@ -340,8 +347,12 @@ impl Recorder {
             (Kind::Swap, Outcome::Mismatch(current)) => {
                 counts.swaps += 1;
                 counts.swap_mismatches += 1;
-                if current.is_some_and(|value| !self.verifier.accepts(value, key)) {
-                    self.faults.mismatched(planned, outcome);
+                if let Some(value) = current {
+                    let is_accepted;
+                    (is_accepted, writer) = self.verifier.check(value, key);
+                    if !is_accepted {
+                        self.faults.mismatched(planned, outcome);
+                    }
                 }
                 if attempts < SWAP_RETRIES_MAX {
                     pending.push(key, attempts + 1, current);
@@ -363,6 +374,7 @@ impl Recorder {
             }
             (_, other) => self.faults.mismatched(planned, other),
         }
+        writer
     }
 
     /// Adds what another worker saw.
@@ -434,7 +446,7 @@ mod tests {
         let control = Control::for_operations(1_000);
         let replies =
             given.iter().map(|outcome| Reply { outcome: *outcome, server: 1, reissued: false });
-        recorder.batch(plan, Instant::now(), &control, replies, pending)
+        recorder.batch(plan, Instant::now(), &control, replies, pending, |_, _, _| {})
     }
 
     fn faults_of(operation: (Kind, u64), given: Given<'_>) -> Faults {
@@ -574,7 +586,8 @@ mod tests {
         let replies =
             given.iter().map(|outcome| Reply { outcome: *outcome, server: 0, reissued: true });
         let pending = &mut PendingSwaps::default();
-        let counts = recorder.batch(&plan, Instant::now(), &control, replies, pending);
+        let counts =
+            recorder.batch(&plan, Instant::now(), &control, replies, pending, |_, _, _| {});
         assert_eq!((counts.operations, counts.retried), (2, 2));
         assert_eq!(recorder.counts, Counts::default());
         assert_eq!(recorder.acknowledged, [2, 0]);

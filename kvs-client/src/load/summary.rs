@@ -288,7 +288,8 @@ mod tests {
         let replies =
             outcomes.into_iter().map(|outcome| Reply { outcome, server: 1, reissued: false });
         let control = Control::for_operations(4);
-        recorder.batch(&plan, Instant::now(), &control, replies, &mut PendingSwaps::default());
+        let pending = &mut PendingSwaps::default();
+        recorder.batch(&plan, Instant::now(), &control, replies, pending, |_, _, _| {});
         recorder
     }
 

@@ -117,8 +117,20 @@ pub(crate) trait Replies: Send {
     /// The stamp under which the operation was sent last.
     fn stamp(&self, index: usize) -> u64;
 
-    /// The life of the server, and when in it the operation took effect, if the server counts that.
-    fn place(&self, index: usize) -> (u64, Option<u64>);
+    /// How many places the batch's operations have.
+    fn places(&self) -> usize {
+        1
+    }
+
+    /// The place of an operation, below [`places`](Self::places).
+    #[inline]
+    fn place_of(&self, _index: usize) -> usize {
+        0
+    }
+
+    /// The life of the server at a place, and when in it operations there took effect, if the server
+    /// counts that.
+    fn place(&self, place: usize) -> (u64, Option<u64>);
 }
 
 impl Target for Client {
@@ -237,8 +249,16 @@ impl Replies for Outcomes {
         Outcomes::stamp(self, index)
     }
 
+    fn places(&self) -> usize {
+        Outcomes::places(self)
+    }
+
     #[inline]
-    fn place(&self, index: usize) -> (u64, Option<u64>) {
-        Outcomes::place(self, index)
+    fn place_of(&self, index: usize) -> usize {
+        Outcomes::place_of(self, index)
+    }
+
+    fn place(&self, place: usize) -> (u64, Option<u64>) {
+        Outcomes::place(self, place)
     }
 }

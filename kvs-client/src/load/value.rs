@@ -153,14 +153,17 @@ pub(crate) enum Verifier {
 }
 
 impl Verifier {
-    /// Whether `value` was written for the key with this number, whole, and by whom it may be.
+    /// Whether `value` was written for the key with this number, whole, and by whom it may be; and
+    /// who wrote it, where that can be told.
     #[inline]
-    pub(crate) fn accepts(self, value: &[u8], key: u64) -> bool {
-        match self {
+    pub(crate) fn check(self, value: &[u8], key: u64) -> (bool, Option<Writer>) {
+        let writer = writer(value, key);
+        let is_accepted = match self {
             Self::Off => true,
-            Self::ThisRun(run) => writer(value, key).is_some_and(|writer| writer.run == run),
-            Self::AnyRun => value.len() < VERIFIED_BYTES_MIN || is_whole(value, key),
-        }
+            Self::ThisRun(run) => writer.is_some_and(|writer| writer.run == run),
+            Self::AnyRun => value.len() < VERIFIED_BYTES_MIN || writer.is_some(),
+        };
+        (is_accepted, writer)
     }
 }
 
@@ -195,11 +198,11 @@ mod tests {
         for bytes in ["40", "41", "128", "4096"] {
             let value = written(bytes, 5, 9);
             assert_eq!(value.len().to_string(), bytes);
-            assert!(Verifier::ThisRun(77).accepts(&value, 9));
-            assert!(Verifier::AnyRun.accepts(&value, 9));
-            assert!(!Verifier::ThisRun(78).accepts(&value, 9), "another run's value");
-            assert!(!Verifier::ThisRun(77).accepts(&value, 8), "another key's value");
-            assert!(!Verifier::AnyRun.accepts(&value, 8), "another key's value");
+            assert!(Verifier::ThisRun(77).check(&value, 9).0);
+            assert!(Verifier::AnyRun.check(&value, 9).0);
+            assert!(!Verifier::ThisRun(78).check(&value, 9).0, "another run's value");
+            assert!(!Verifier::ThisRun(77).check(&value, 8).0, "another key's value");
+            assert!(!Verifier::AnyRun.check(&value, 8).0, "another key's value");
             assert_eq!(writer(&value, 9), Some(Writer { run: 77, client: 3, stamp: 5 }));
             assert_eq!(writer(&value, 8), None, "another key's value");
             assert_eq!(writer(&value[..39], 9), None, "cut");
@@ -211,15 +214,15 @@ mod tests {
         let value = written("128", 5, 9);
         let mut torn = value.clone();
         torn[64..].copy_from_slice(&written("128", 6, 9)[64..]);
-        assert!(!Verifier::AnyRun.accepts(&torn, 9), "two writes mixed");
-        assert!(!Verifier::AnyRun.accepts(&value[..127], 9), "cut at the end");
+        assert!(!Verifier::AnyRun.check(&torn, 9).0, "two writes mixed");
+        assert!(!Verifier::AnyRun.check(&value[..127], 9).0, "cut at the end");
         let shortened = [&value[..64], &value[120..]].concat();
-        assert!(!Verifier::AnyRun.accepts(&shortened, 9), "cut in the middle");
-        assert!(!Verifier::AnyRun.accepts(&[value.clone(), vec![0]].concat(), 9), "grown");
-        assert!(!Verifier::ThisRun(77).accepts(&value[..20], 9), "too short for this run");
-        assert!(Verifier::AnyRun.accepts(&value[..20], 9), "too short to tell");
-        assert!(!Verifier::AnyRun.accepts(&[b'x'; 128], 9), "not one of ours");
-        assert!(Verifier::Off.accepts(&[b'x'; 128], 9));
+        assert!(!Verifier::AnyRun.check(&shortened, 9).0, "cut in the middle");
+        assert!(!Verifier::AnyRun.check(&[value.clone(), vec![0]].concat(), 9).0, "grown");
+        assert!(!Verifier::ThisRun(77).check(&value[..20], 9).0, "too short for this run");
+        assert!(Verifier::AnyRun.check(&value[..20], 9).0, "too short to tell");
+        assert!(!Verifier::AnyRun.check(&[b'x'; 128], 9).0, "not one of ours");
+        assert!(Verifier::Off.check(&[b'x'; 128], 9).0);
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
         for stamp in 0..100 {
             let value = writer.write(stamp, 9, &mut random);
             seen[value.len() - 64] = true;
-            assert!(Verifier::ThisRun(77).accepts(value, 9));
+            assert!(Verifier::ThisRun(77).check(value, 9).0);
         }
         assert_eq!(seen, [true; 4]);
     }

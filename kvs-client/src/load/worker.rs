@@ -170,25 +170,29 @@ impl<S: Stream> Worker<S> {
     fn receive(&mut self, outcomes: &S::Outcomes, source: &Source, control: &Control) {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
-        let mut history = self.history.as_mut().map(|history| history.begin(&plan));
-        let replies = (0..outcomes.len()).map(|index| {
-            let outcome = outcomes.get(index);
-            if let Some(history) = &mut history {
-                history.record(index, &outcome, outcomes);
-            }
-            Reply {
-                outcome,
-                server: outcomes.server(index),
-                reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
-            }
+        let replies = (0..outcomes.len()).map(|index| Reply {
+            outcome: outcomes.get(index),
+            server: outcomes.server(index),
+            reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
         });
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = recorder.batch(&plan, response, control, replies, &mut self.pending);
+        let pending = &mut self.pending;
+        let counts = match &mut self.history {
+            None => recorder.batch(&plan, response, control, replies, pending, |_, _, _| {}),
+            Some(history) => {
+                let mut history = history.begin(&plan);
+                let note = |index, reply: &Reply<'_, _>, writer| {
+                    history.record(index, reply, writer, outcomes);
+                };
+                let counts = recorder.batch(&plan, response, control, replies, pending, note);
+                history.finish(outcomes);
+                counts
+            }
+        };
         let totals = self.board.worker(self.index);
         totals.add(&counts, recorder.faults.count());
         totals.set_in_flight(self.in_flight.len());
         source.completed(&plan);
-        drop(history);
         self.spare.push(plan);
     }
 
@@ -204,7 +208,8 @@ impl<S: Stream> Worker<S> {
                 reissued: false,
             });
             let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            recorder.batch(&plan, Instant::now(), control, replies, &mut self.pending);
+            let pending = &mut self.pending;
+            recorder.batch(&plan, Instant::now(), control, replies, pending, |_, _, _| {});
         }
     }
 }

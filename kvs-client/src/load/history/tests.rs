@@ -15,7 +15,7 @@ const SEEN: Value = Value::Id { client: 2, stamp: 6 };
 
 fn told_of(kind: Kind, outcome: Result<Outcome<&[u8]>, FailureClass>) -> (Ending, Value, Written) {
     let name = |value: Option<&[u8]>| value.map_or(Value::Missing, |_| SEEN);
-    let Told { ending, read, written } = told(Planned::new(kind, 7), outcome, EXPECTED, name);
+    let Ended { ending, read, written } = ended(Planned::new(kind, 7), outcome, EXPECTED, name);
     (ending, read, written)
 }
 
