@@ -12,6 +12,8 @@
 //! - [`bottleneck`]: the sentence that names what limited it;
 //! - [`warnings`]: what to know beside it, with the remedy;
 //! - [`capacity`]: what its costs predict for a testbed;
+//! - [`metrics`], [`require`]: its figures by name, and what they must reach;
+//! - [`compare`], [`statistics`]: two runs side by side, and the noise;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`page`]: all of it as one HTML page.
@@ -23,12 +25,16 @@ pub mod bottleneck;
 pub mod capacity;
 pub mod client_log;
 pub mod cluster;
+pub mod compare;
+pub mod metrics;
 pub mod page;
 pub mod plots;
+pub mod require;
 pub mod result;
 pub mod results;
 pub mod run_folder;
 pub mod server_log;
+pub mod statistics;
 pub mod table;
 pub mod warnings;
 pub(crate) mod wording;

@@ -158,7 +158,7 @@ fn clients(result: &ClusterResult) -> String {
 }
 
 /// Columns aligned to the right, without borders, so that text tools can cut them.
-fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn aligned(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let right = |text: &str| Cell::new(text).set_alignment(CellAlignment::Right);

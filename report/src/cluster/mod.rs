@@ -64,6 +64,8 @@ pub struct ClusterResult {
     pub operations: f64,
     /// The total: [`Self::operations`] over [`Self::window`].
     pub operations_per_second: f64,
+    /// Operations completed in each whole second of [`Self::window`]: how steady the load was.
+    pub operations_each_second: Vec<f64>,
     /// The sum of all clients' counts, each over its own window.
     pub sum: Sum,
     /// GETs that found their key, over all clients' GETs.
@@ -176,9 +178,10 @@ pub(crate) struct MeasuredClient {
 pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
     let clients = measured_clients(run)?;
     let (window, overlap) = common_window(&clients, &run.path)?;
-    let completed =
-        |client: &MeasuredClient| completed_in(&client.result.timeline, window, &client.result);
-    let operations: f64 = clients.iter().map(completed).sum();
+    let completed = |window: Window| -> f64 {
+        clients.iter().map(|c| completed_in(&c.result.timeline, window, &c.result)).sum()
+    };
+    let operations = completed(window);
     if operations <= 0.0 {
         let what = "no operation completed while all clients measured".to_owned();
         return Err(ClusterError::NothingMeasured { what, folder: run.path.clone() });
@@ -208,6 +211,7 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
         overlap,
         operations,
         operations_per_second,
+        operations_each_second: window.whole_seconds().map(completed).collect(),
         sum,
         hit_ratio: hit_ratio(sum.hits, sum.gets),
         // Absent medians make an absent sum.

@@ -46,6 +46,7 @@ fn only_the_time_in_which_all_measure_counts() {
     let result = computed(&folder).unwrap();
     assert_eq!(result.window.seconds(), 3.75);
     assert_eq!(result.overlap, 0.9375);
+    assert_eq!(result.operations_each_second, [3_000.0; 3]);
     assert_eq!(result.operations, 3_750.0 + 7_500.0);
     assert_eq!(result.operations_per_second, 3_000.0);
     assert_eq!(result.sum.operations, 12_000);

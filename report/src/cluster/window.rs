@@ -28,6 +28,15 @@ impl Window {
         self.end_unix_ms.saturating_sub(self.start_unix_ms) as f64 / 1e3
     }
 
+    /// Its whole seconds, from its start.
+    pub fn whole_seconds(self) -> impl Iterator<Item = Self> {
+        let count = self.end_unix_ms.saturating_sub(self.start_unix_ms) / 1_000;
+        (0..count).map(move |second| {
+            let start_unix_ms = self.start_unix_ms + 1_000 * second;
+            Self { start_unix_ms, end_unix_ms: start_unix_ms + 1_000 }
+        })
+    }
+
     /// What two windows have in common.
     pub fn intersection(self, other: Self) -> Self {
         Self {
