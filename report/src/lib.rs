@@ -14,6 +14,7 @@
 //! - [`capacity`]: what its costs predict for a testbed;
 //! - [`metrics`], [`require`]: its figures by name, and what they must reach;
 //! - [`compare`], [`statistics`]: two runs side by side, and the noise;
+//! - [`sweep`]: a sweep's table summed up;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`page`]: all of it as one HTML page.
@@ -35,6 +36,7 @@ pub mod results;
 pub mod run_folder;
 pub mod server_log;
 pub mod statistics;
+pub mod sweep;
 pub mod table;
 pub mod warnings;
 pub(crate) mod wording;

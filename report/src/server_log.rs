@@ -171,8 +171,8 @@ pub enum LogError {
         source: std::io::Error,
     },
     /// A line other than the last is damaged.
-    #[error("{} line {line} is damaged ({reason}); two processes may have written to one log: \
-        run again", path.display())]
+    #[error("{} line {line} is damaged ({reason}); two processes may have written to one log, or \
+        a program of another version: run again with binaries of one build", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

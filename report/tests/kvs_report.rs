@@ -30,7 +30,15 @@ impl Drop for Copy {
 }
 
 fn kvs_report(folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kvs-report")).arg(folder).output().unwrap()
+    kvs_report_with(folder, &[])
+}
+
+fn kvs_report_with(folder: &Path, flags: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kvs-report")).arg(folder).args(flags).output().unwrap()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
 }
 
 /// The one line that a failure is told in.
@@ -111,4 +119,116 @@ fn a_cut_off_result_is_told() {
 #[test]
 fn a_folder_of_no_run_is_told() {
     assert!(failure(Path::new("no/such/folder")).contains("run.json"));
+}
+
+#[test]
+fn a_requirement_that_is_missed_fails_and_is_named() {
+    let run = Copy::new("require");
+    let output = kvs_report_with(&run.0, &["-require", "ops_s>=1, errors <= 0"]);
+    assert!(output.status.success(), "{}", text(output.stderr));
+    let output = kvs_report_with(&run.0, &["-require", "ops_s>=1G,p99_us<=0.5,errors<=0"]);
+    assert_eq!(output.status.code(), Some(1));
+    // The total is told all the same.
+    assert!(text(output.stdout).lines().last().unwrap().starts_with("total "));
+    let told = text(output.stderr);
+    assert!(told.starts_with("kvs-report: the run missed ops_s>=1000000000: it is "), "{told}");
+    assert!(told.contains("; p99_us<=0.5: it is ") && !told.contains("errors"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    for wrong in ["ops>=1", "ops_s=1", "ops_s>=", ""] {
+        let output = kvs_report_with(&run.0, &["-require", wrong]);
+        let told = text(output.stderr);
+        assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn figures_are_printed_for_scripts() {
+    let run = Copy::new("values");
+    let output = kvs_report_with(&run.0, &["-values", "errors,linearizable,hit_ratio"]);
+    assert_eq!(text(output.stdout), "0 - 1\n");
+    let output = kvs_report_with(&run.0, &["-values", "errors,speed"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(output.stderr).contains("there is no figure \"speed\"; the figures are ops_s, "));
+}
+
+#[test]
+fn two_runs_stand_side_by_side() {
+    let (a, b) = (Copy::new("a"), Copy::new("b"));
+    let output = kvs_report_with(&a.0, &[&b.0.display().to_string()]);
+    assert!(output.status.success(), "{}", text(output.stderr));
+    let told = text(output.stdout);
+    assert!(told.contains("ops_s") && told.contains("equal"), "{told}");
+    std::fs::remove_file(b.0.join("run.json")).unwrap();
+    let output = kvs_report_with(&a.0, &[&b.0.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(output.stderr).contains("run.json"));
+}
+
+#[test]
+fn a_sweep_is_summed_up_and_drawn() {
+    let run = Copy::new("sweep");
+    let path = run.0.join("sizes.jsonl");
+    let column = |name: &str| format!("{{\"name\":\"{name}\",\"unit\":\"\"}}");
+    let columns = ["batch_size", "repeat", "ops_s"].map(column).join(",");
+    let table = format!(
+        "{{\"version\":1,\"name\":\"sizes\",\"title\":\"Sizes\",\"command\":\"scripts/sweep\",\
+         \"environment\":{{\"cpu\":\"\",\"cores\":2,\"kernel\":\"\",\"commit\":\"\",\"date\":\"\"}},\
+         \"columns\":[{columns}],\"notes\":[]}}\n[1,1,10]\n[10,1,90]\n[1,2,20]\n[10,2,110]\n\
+         {{\"rows\":4}}\n"
+    );
+    std::fs::write(&path, &table).unwrap();
+    let output = kvs_report(&path);
+    let told = text(output.stdout);
+    assert!(output.status.success(), "{}", text(output.stderr));
+    let words: Vec<&str> = told.lines().nth(4).unwrap().split_whitespace().collect();
+    assert_eq!(words[..7], ["10", "2", "0", "100", "14", "90", "110"], "{told}");
+    for file in ["sizes.svg", "sizes.png"] {
+        assert!(run.0.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    std::fs::write(&path, &table[..table.len() / 2]).unwrap();
+    assert!(failure(&path).contains("is cut off"));
+}
+
+#[test]
+fn files_of_other_versions_and_runs_are_told() {
+    type Mend = fn(&str) -> String;
+    let cases: [(&str, Mend, &str); 5] = [
+        (
+            "kvs-client-1.json",
+            |text| text.replacen("\"version\": 1", "\"version\": 2", 1),
+            "has version 2",
+        ),
+        (
+            "kvs-client-2.json",
+            |text| text.replacen("\"run_id\": \"", "\"run_id\": \"x", 1),
+            "is of run x",
+        ),
+        (
+            "kvs-server-1.log",
+            |text| text.replacen("\"gets\":", "\"reads\":", 1),
+            "missing field `gets`",
+        ),
+        (
+            "kvs-server-2.log",
+            |text| text.replacen("shard 2/2", "shard 2/4", 1),
+            "calls itself shard 2/4",
+        ),
+        ("run.json", |text| text[..text.len() / 2].to_owned(), "cut off"),
+    ];
+    for (file, change, told) in cases {
+        let run = Copy::new("mixed");
+        let path = run.0.join(file);
+        let before = std::fs::read_to_string(&path).unwrap();
+        let after = change(&before);
+        assert_ne!(before, after, "{file}");
+        std::fs::write(&path, after).unwrap();
+        let error = failure(&run.0);
+        assert!(error.contains(told) && error.contains("run again"), "{file}: {error}");
+    }
+    // An empty folder.
+    let run = Copy::new("empty");
+    for file in std::fs::read_dir(&run.0).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    assert!(failure(&run.0).contains("name a run's folder, e.g. log/latest"));
 }
