@@ -204,7 +204,7 @@ await_servers() {
     local deadline=$((SECONDS + READY_SECONDS_MAX)) i address
     hosts=
     for ((i = 1; i <= servers; i++)); do
-        until address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/kvs-server-$i.log") &&
+        until address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/kvs-server-$i.log" 2>/dev/null) &&
             [[ -n $address ]]; do
             still_starting "$deadline" "kvs-server $i has not begun to listen"
             pause
@@ -303,7 +303,7 @@ fail() {
     end_progress
     stop kvs-client INT "$FAIL_CLIENT_SECONDS_MAX" || true
     stop kvs-server TERM "$FAIL_SERVER_SECONDS_MAX" || true
-    bring_back "$FAIL_FETCH_SECONDS_MAX" "$FAIL_CLOCK_SECONDS_MAX" || true
+    bring_back_what_is_there
     # A client that was killed left a history without an end.
     check_histories -allow_truncated
     # What was measured until then is told, and who is missing from it; without a result of any
@@ -320,7 +320,7 @@ finish_interrupted() {
     printf 'stopping on SIG%s\n' "$interrupted"
     stop kvs-client INT "$STOP_SECONDS_MAX" || true
     stop kvs-server TERM "$STOP_SECONDS_MAX" || true
-    bring_back "$FAIL_FETCH_SECONDS_MAX" "$FAIL_CLOCK_SECONDS_MAX" || true
+    bring_back_what_is_there
     "$bin/kvs-report" "$run" 2>"$run/kvs-report.log" ||
         die "$status" "stopped before there was a total: $(tail -n 1 "$run/kvs-report.log")"
     told=yes
@@ -338,6 +338,14 @@ bring_back() {
     ((${#node_dirs[@]} == 0)) || on_nodes "$1" fetch_result || status=1
     interrupted=$asked
     return "$status"
+}
+
+# bring_back_what_is_there: the same after a failure, without waiting for who does not answer.
+bring_back_what_is_there() {
+    local seconds=$FAIL_FETCH_SECONDS_MAX
+    [[ -z $checks ]] || seconds=$FAIL_FETCH_HISTORY_SECONDS_MAX
+    hurry=("${HURRY[@]}")
+    bring_back "$seconds" "$FAIL_CLOCK_SECONDS_MAX" || true
 }
 
 finish() {

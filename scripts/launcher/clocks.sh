@@ -10,7 +10,7 @@ clocks=()       # what holds for the whole run, likewise; see kvs-clock -help
 # measure_clock INDEX
 measure_clock() {
     local words
-    ssh_words "$1" -o ControlMaster=no
+    ssh_words "$1" -o ControlMaster=no "${hurry[@]+"${hurry[@]}"}"
     "$bin/kvs-clock" probe -- "${words[@]}" "exec ${node_dirs[$1]}/bin/kvs-clock serve"
 }
 

@@ -3,8 +3,9 @@
 # and files that are brought back after.
 
 readonly PREPARE_SECONDS_MAX=60 COPY_SECONDS_MAX=300 FETCH_SECONDS_MAX=3600
-# For files of a run that failed: whoever does not answer by then is not waited for.
-readonly FAIL_FETCH_SECONDS_MAX=3
+# For files of a run that failed: whoever does not answer by then is not waited for. Histories take
+# their time, like their check.
+readonly FAIL_FETCH_SECONDS_MAX=3 FAIL_FETCH_HISTORY_SECONDS_MAX=60
 
 node_dirs=()       # the launcher's folder on each node
 node_interfaces=() # the data address's interface
@@ -166,18 +167,20 @@ start_on() {
 # fetch_result INDEX: brings back what the node's client wrote, and removes it there. Fails if something
 # is missing.
 fetch_result() {
-    local i=$(($1 - servers + 1)) file files=() folder=${node_dirs[$1]}/runs/${run##*/}
+    local i=$(($1 - servers + 1)) file files=() status=0 folder=${node_dirs[$1]}/runs/${run##*/}
     if ((i >= 1)); then
         files=("kvs-client-$i.json")
         [[ -z $checks ]] || files+=("kvs-client-$i.history")
     fi
     for file in "${files[@]+"${files[@]}"}"; do
         # The file appears whole or not at all.
-        if ! on_node "$1" "exec cat $folder/$file" >"$run/.$file"; then
+        if on_node "$1" "exec cat $folder/$file" >"$run/.$file"; then
+            mv -- "$run/.$file" "$run/$file" || status=1
+        else
             rm -f -- "$run/.$file"
-            return 1
+            status=1
         fi
-        mv -- "$run/.$file" "$run/$file" || return
     done
-    on_node "$1" "exec rm -rf $folder"
+    # What could not be brought back stays for a while.
+    ((status == 0)) && on_node "$1" "exec rm -rf $folder"
 }

@@ -22,7 +22,9 @@ find_nodes() {
         hosts_source=KVS_HOSTS
         IFS=$', \t\n' read -r -d '' -a text <<<"$KVS_HOSTS" || true
         local word
-        for word in "${text[@]+"${text[@]}"}"; do add_node "$word" KVS_HOSTS; done
+        for word in "${text[@]+"${text[@]}"}"; do
+            [[ -z $word ]] || add_node "$word" KVS_HOSTS
+        done
         ((${#nodes[@]} > 0)) || die 2 'KVS_HOSTS names no host; write e.g. KVS_HOSTS="node0 node1"'
     else
         ask_hosts_tool

@@ -11,7 +11,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 umask 077
 
 # A launcher that is silent so long is gone, or cut off; both seconds.
-readonly SILENCE_SECONDS_MAX=15 BUSY_SECONDS_MAX=20
+readonly SILENCE_SECONDS_MAX=10 BUSY_SECONDS_MAX=13
 # What an aborted run left is removed after so long.
 readonly LEFT_MINUTES_MAX=60
 
@@ -149,7 +149,8 @@ run() {
     obey "$child" <&"$control" >/dev/null 2>&1 {control}<&- &
     watch=$!
     set +m
-    exec {control}<&-
+    # The process's log is no place for what bash says when it is killed.
+    exec {control}<&- 2>/dev/null
     # Whichever ends first: without the watch nobody would hear the launcher.
     wait -n "$child" "$watch" || true
     if kill -0 "$watch" 2>/dev/null; then

@@ -1,11 +1,13 @@
-# shellcheck shell=bash disable=SC2154 # variables of the launcher, which sources this
+# shellcheck shell=bash disable=SC2034,SC2154 # variables of the launcher, which sources this
 # How the nodes are reached: one ssh connection each, which everything goes through.
 
 readonly CONNECT_SECONDS_MAX=10 # for one host's answer
 # A host that is silent so long is gone: 3 questions, 2 s apart.
 readonly ALIVE=(-o ServerAliveInterval=2 -o ServerAliveCountMax=3)
 
-tasks=() # processes of on_nodes
+tasks=()     # processes of on_nodes
+hurry=()     # options while a run that failed is cleared up
+readonly HURRY=(-o ConnectTimeout=2)
 
 # read_ssh_options: sets ssh_options. The user's known_hosts decides which hosts are trusted, and
 # nothing asks: there may be nobody to answer.
@@ -27,7 +29,7 @@ ssh_words() {
 # on_node INDEX COMMAND: has the node's shell run the command.
 on_node() {
     local words
-    ssh_words "$1" -o ControlMaster=no
+    ssh_words "$1" -o ControlMaster=no "${hurry[@]+"${hurry[@]}"}"
     "${words[@]}" "$2"
 }
 
