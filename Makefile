@@ -24,8 +24,7 @@ test: ## unit, property, end-to-end and launcher tests
 	scripts/test-launcher.sh
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
-	KVS_FAULTS_CAMPAIGN=1 $(CARGO) test --package faults --locked -- --nocapture --test-threads=1
-	$(CARGO) test --package faults --features mutants --locked
+	scripts/test-faults
 
 gate: ## everything that must hold before a change goes in
 	scripts/gate

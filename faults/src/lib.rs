@@ -20,7 +20,8 @@
 //!   proxies, real ones, simulated ones
 //! - `proxied`, `processes`, `campaign`, `simulations`, `refusals`, `mutants`: the tests
 //!
-//! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one. A simulation that
+//! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one, `make test-faults` the
+//! whole campaign, with a table of what was injected. A simulation that
 //! fails says its seed: `KVS_SIMULATION_SEEDS=7` runs it alone, `7..5000` many, and
 //! `KVS_SIMULATION_LOG=file` keeps the event log. With `--features mutants` the system can be broken
 //! on purpose, one fault at a time, and the tests of the module `mutants` must notice each.

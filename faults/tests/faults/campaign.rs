@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::history::History;
 use crate::is_campaign;
-use crate::plan::{Fault, Injected, Plan};
+use crate::plan::{Fault, Injected, Plan, Scene};
 use crate::processes::hammer;
 use crate::workload::Load;
 
@@ -13,12 +13,12 @@ fn assert_right(what: &str, injected: &Injected, history: &History) {
     assert!(judgement.is_right(), "{what}: {judgement}");
 }
 
-/// One round, 12 with `KVS_FAULTS_CAMPAIGN=1`; then at least 500 faults, of every class that can be made
+/// One round, 24 with `KVS_FAULTS_CAMPAIGN=1`; then at least 500 faults, of every class that can be made
 /// outside of a simulation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_class_of_faults_leaves_linearizable_histories() {
-    let (rounds, least) = if is_campaign() { (12, 500) } else { (1, 50) };
-    let all = Injected::default();
+    let (rounds, least) = if is_campaign() { (24, 500) } else { (1, 50) };
+    let all = Injected::at(Scene::Sum);
     for round in 0..rounds {
         let store = ["partitioned", "scc", "partitioned", "mutex"][round as usize % 4];
         let cluster = Cluster::start(2, store, &Plan::every_class(100 + round, 12)).await;
@@ -36,7 +36,7 @@ async fn every_class_of_faults_leaves_linearizable_histories() {
     }
     println!("{all}");
     assert!(all.total() >= least, "{all}");
-    for fault in Fault::PROXIED.into_iter().chain([Fault::Kill, Fault::Stop]) {
+    for fault in Fault::PROXIED.into_iter().chain([Fault::Kill, Fault::Restart, Fault::Stop]) {
         assert!(all.of(fault) >= rounds, "{fault:?} was injected: {all}");
     }
 }

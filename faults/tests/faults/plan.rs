@@ -1,6 +1,7 @@
 //! What goes wrong, how often, and how often it has.
 
 use std::fmt;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) enum Fault {
     LateRequest,
     /// A server is killed and comes back with nothing.
     Kill,
+    /// A server is told to end, and comes back with nothing.
+    Restart,
     /// A server stands still for a while.
     Stop,
     /// Nothing passes between two hosts for a while, and then everything does.
@@ -40,7 +43,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All classes.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Delay,
         Self::Cut,
         Self::OneWayCut,
@@ -51,6 +54,7 @@ impl Fault {
         Self::DuplicateRequest,
         Self::LateRequest,
         Self::Kill,
+        Self::Restart,
         Self::Stop,
         Self::Hold,
         Self::Expire,
@@ -73,8 +77,28 @@ impl Fault {
         match self {
             Self::DropReply | Self::SwallowReply => kind == BATCH_REPLY,
             Self::DuplicateRequest | Self::LateRequest => kind == BATCH_REQUEST,
-            Self::Kill | Self::Stop | Self::Hold | Self::Expire => false,
+            Self::Kill | Self::Restart | Self::Stop | Self::Hold | Self::Expire => false,
             _ => true,
+        }
+    }
+
+    /// Its name in a table.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delay => "delayed frame",
+            Self::Cut => "cut in a frame",
+            Self::OneWayCut => "one-way cut",
+            Self::HalfOpen => "half-open connection",
+            Self::ByteWise => "byte-wise delivery",
+            Self::DropReply => "reply lost in a cut",
+            Self::SwallowReply => "reply lost, no cut",
+            Self::DuplicateRequest => "duplicated request",
+            Self::LateRequest => "late request",
+            Self::Kill => "kill -9 and restart",
+            Self::Restart => "end and restart",
+            Self::Stop => "SIGSTOP and SIGCONT",
+            Self::Hold => "network held",
+            Self::Expire => "expired sessions",
         }
     }
 }
@@ -126,14 +150,51 @@ impl Plan {
     }
 }
 
+/// Names a file that the counts of all tests are appended to.
+const COUNTS_VARIABLE: &str = "KVS_FAULTS_COUNTS";
+
+/// Where faults are injected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scene {
+    /// Between sockets of the system, and to processes.
+    #[default]
+    System,
+    /// In a simulation.
+    Simulation,
+    /// Elsewhere: this is a sum of others' counts.
+    Sum,
+}
+
 /// How many faults were injected, by class; shared by all who inject.
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
     counts: [AtomicU64; Fault::ALL.len()],
     paused: AtomicBool,
+    scene: Scene,
+}
+
+/// Leaves its counts in the file for the table, if one is wanted.
+impl Drop for Injected {
+    fn drop(&mut self) {
+        let Some(path) = std::env::var_os(COUNTS_VARIABLE) else { return };
+        if self.scene == Scene::Sum || self.total() == 0 {
+            return;
+        }
+        let line =
+            |fault: Fault| format!("{:?}\t{}\t{}\n", self.scene, fault.name(), self.of(fault));
+        let lines: String = Fault::ALL.into_iter().map(line).collect();
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        written.expect("the file for the counts can be written");
+    }
 }
 
 impl Injected {
+    /// No faults yet, in this place.
+    pub(crate) fn at(scene: Scene) -> Self {
+        Self { counts: Default::default(), paused: AtomicBool::default(), scene }
+    }
+
     /// Counts one more.
     pub(crate) fn add(&self, fault: Fault) {
         self.counts[fault as usize].fetch_add(1, Ordering::Relaxed);
@@ -202,7 +263,7 @@ mod tests {
         for (index, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, index);
         }
-        let injected = Injected::default();
+        let injected = Injected::at(Scene::Sum);
         injected.add(Fault::Kill);
         injected.add(Fault::Kill);
         assert_eq!((injected.of(Fault::Kill), injected.total()), (2, 2));

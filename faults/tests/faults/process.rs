@@ -53,6 +53,17 @@ impl Process {
         self.child.wait().expect("a child of ours can be waited for");
     }
 
+    /// Tells it to end, and waits until it has: it answers what has arrived first.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end well.
+    pub(crate) fn end(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.child.wait().expect("a child of ours can be waited for");
+        assert!(status.success(), "a server that is told to end ends well: {status}");
+    }
+
     /// Makes it stand still.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);

@@ -45,26 +45,29 @@ impl Servers {
         config
     }
 
-    /// Hits a server `times` times, one way and the other.
+    /// Hits a server `times` times, in three ways.
     async fn sabotage(&mut self, seed: u64, times: u32) {
         let mut random = Random::new(seed, 99);
         for time in 0..times {
             pause(&mut random, 20..=150).await;
             let index = random.below(2) as usize;
             // Each way comes, whatever the seed.
-            if time % 2 == 0 {
-                self.injected.add(Fault::Stop);
+            let fault = [Fault::Stop, Fault::Kill, Fault::Restart][time as usize % 3];
+            self.injected.add(fault);
+            if fault == Fault::Stop {
                 self.processes[index].stop();
                 // Shorter and longer than the client's timeout.
                 pause(&mut random, 20..=500).await;
                 self.processes[index].go_on();
-            } else {
-                self.injected.add(Fault::Kill);
-                self.processes[index].kill();
-                pause(&mut random, 0..=100).await;
-                self.processes[index] = start(format!("{}/2", index + 1)).await;
-                self.proxies[index].lead_to(&self.processes[index].address);
+                continue;
             }
+            match fault {
+                Fault::Kill => self.processes[index].kill(),
+                _ => self.processes[index].end(),
+            }
+            pause(&mut random, 0..=100).await;
+            self.processes[index] = start(format!("{}/2", index + 1)).await;
+            self.proxies[index].lead_to(&self.processes[index].address);
         }
     }
 }
@@ -107,11 +110,13 @@ pub(crate) async fn hammer(seed: u64, times: u32) -> (History, Arc<Injected>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_killed_and_stopped_stay_linearizable_per_life() {
-    let (history, injected) = hammer(1, 8).await;
+    let (history, injected) = hammer(1, 9).await;
     let judgement = history.judge(true);
     println!("{injected}\n{judgement}");
     assert!(judgement.is_right(), "{judgement}");
     assert!(judgement.report.restarts > 0, "{judgement}");
-    assert!(injected.of(Fault::Stop) == 4 && injected.of(Fault::Kill) == 4);
+    for fault in [Fault::Stop, Fault::Kill, Fault::Restart] {
+        assert_eq!(injected.of(fault), 3, "{fault:?}");
+    }
     assert!(!history.judge(false).is_right(), "unless they are allowed, restarts are a violation");
 }

@@ -260,7 +260,7 @@ impl<'a, N: Network> Direction<'a, N> {
                 let delay = Duration::from_micros(self.random.below(delay_us_max + 1));
                 return Ok(Some(End::Late(frame, delay)));
             }
-            Some(Fault::Kill | Fault::Stop | Fault::Hold | Fault::Expire) => {
+            Some(Fault::Kill | Fault::Restart | Fault::Stop | Fault::Hold | Fault::Expire) => {
                 unreachable!("a proxy's plan holds what a proxy does")
             }
         }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::history::History;
 use crate::log::{EventLog, simulated_clock};
 use crate::network::{Network, Simulated};
-use crate::plan::{Fault, Injected, Plan};
+use crate::plan::{Fault, Injected, Plan, Scene};
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::server::{serve, service};
@@ -107,7 +107,7 @@ pub(crate) fn simulate(seed: u64) -> Simulation {
         retry: if temper == Temper::Harsh { ms(random.below(300)) } else { ms(60_000) },
         plan,
         store: ["partitioned", "partitioned", "scc", "mutex"][random.below(4) as usize],
-        injected: Arc::default(),
+        injected: Arc::new(Injected::at(Scene::Simulation)),
         log: EventLog::new(simulated_clock),
         lives: Arc::default(),
         environments: Arc::default(),
