@@ -17,6 +17,7 @@
 //! - [`sweep`]: a sweep's table summed up;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
+//! - [`document`]: REPORT.md, whose figures come from saved results;
 //! - [`page`]: all of it as one HTML page.
 //!
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
@@ -27,6 +28,7 @@ pub mod capacity;
 pub mod client_log;
 pub mod cluster;
 pub mod compare;
+pub mod document;
 pub mod metrics;
 pub mod page;
 pub mod plots;

@@ -69,7 +69,6 @@ const fn scales(scales: [(f64, &'static str); 3]) -> Scales {
 }
 
 /// Operations per second in a table.
-#[allow(dead_code)]
 pub(crate) const RATES_SHORT: Scales = scales([(1e6, "Mop/s"), (1e4, "kop/s"), (1.0, "op/s")]);
 /// Operations per second on an axis.
 pub(crate) const RATES: Scales =
@@ -88,16 +87,14 @@ pub(crate) fn scale(most: f64, scales: Scales) -> Scale {
     scales.into_iter().find(|scale| most >= scale.size).unwrap_or(scales[2])
 }
 
-/// A number for people: whole ones in groups of three digits, others with three digits or more.
-#[allow(dead_code)]
+/// A measured number for people, with three digits or more.
 pub(crate) fn number(number: f64) -> String {
-    if number.fract() == 0.0 || number.abs() >= 1e4 {
-        return grouped(number);
-    }
     let digits = match number.abs() {
+        size if size >= 999.5 => return grouped(number),
         size if size >= 99.95 => 0,
         size if size >= 9.995 => 1,
         size if size >= 0.9995 => 2,
+        0.0 => 0,
         size if size >= 0.09995 => 3,
         _ => 4,
     };
@@ -137,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits_or_are_whole() {
+    fn numbers_have_three_digits_or_more() {
         assert_eq!(
-            [1.0, 1_000.0, 14.32, 165.4, 0.976, 0.05, 12_345.6, -2.5].map(number),
-            ["1", "1,000", "14.3", "165", "0.976", "0.0500", "12,346", "-2.50"]
+            [1.0, 1_640.5, 14.32, 165.4, 0.976, 0.05, 12_345.6, -2.5].map(number),
+            ["1.00", "1,640", "14.3", "165", "0.976", "0.0500", "12,346", "-2.50"]
         );
         assert_eq!(
             [0.0, 999.0, 12_345_678.4, -1_234.0].map(grouped),

@@ -1,0 +1,58 @@
+//! A published run: the small files of its folder, kept beside the document.
+
+use std::path::Path;
+
+use super::{DocumentError, markdown};
+use crate::cluster::{self, ClusterResult};
+use crate::plots::{self, Picture};
+use crate::run_folder::{Description, RunFolder};
+use crate::table;
+
+/// A run with its total.
+pub(super) struct Run {
+    description: Description,
+    result: ClusterResult,
+    /// Its pictures.
+    pub(super) pictures: Vec<Picture>,
+}
+
+impl Run {
+    pub(super) fn read(folder: &Path) -> Result<Self, DocumentError> {
+        let run = RunFolder::read(folder)?;
+        let result = cluster::compute(&run)?;
+        let pictures = plots::of_run(&run, Some(result.window))?;
+        Ok(Self { description: run.description, result, pictures })
+    }
+
+    /// The line to quote, where the run took place, and the commands that repeat it.
+    pub(super) fn text(&self) -> String {
+        let environment = &self.description.environment;
+        let mut hosts: Vec<String> = environment
+            .hosts
+            .iter()
+            .map(|host| {
+                format!("{}, {} cores, {}, {}", host.cpu, host.cores, host.kernel, host.system)
+            })
+            .collect();
+        hosts.dedup();
+        let commit = match environment.commit.as_str() {
+            "" => "not noted",
+            commit => commit,
+        };
+        let again = format!(
+            "./run-cluster.sh {} {} '{}' '{}'\nscripts/publish-run log/latest",
+            self.description.servers,
+            self.description.clients,
+            self.description.server_args,
+            self.description.client_args
+        );
+        format!(
+            "    {}\n\n*{}; {}; commit {}.*\n\n{}\n",
+            table::total_line(&self.result),
+            markdown::escaped(&self.description.mode),
+            markdown::escaped(&hosts.join("; ")),
+            markdown::escaped(commit),
+            markdown::command(&again)
+        )
+    }
+}
