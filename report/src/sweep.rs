@@ -3,8 +3,8 @@
 //! `scripts/sweep` writes one row per run: first the columns that say what was set, then `repeat`,
 //! then what came out. Rows that agree in everything before `repeat` are one point.
 
-use crate::plots::Curve;
-use crate::results::{Cell, Results};
+use crate::plots::{Bars, Curve};
+use crate::results::{Cell, Column, Header, Results};
 use crate::statistics::Sample;
 use crate::table::aligned;
 
@@ -56,6 +56,43 @@ pub fn render(results: &Results) -> Option<String> {
     Some(format!("{title}\n\n{}\n{notes}", aligned(&header, rows)))
 }
 
+/// The table of the points: what was swept, the runs' mean throughput with its spread, the mean
+/// latency, what limited most runs. `None` if the table is not a sweep's.
+pub fn summed_up(results: &Results) -> Option<Results> {
+    let points = points(results)?;
+    let set = results.column(REPEAT)?;
+    // What is the same in all runs stands in the command.
+    let swept: Vec<usize> = (0..set).filter(|column| distinct(results, *column) > 1).collect();
+    let column = |name: &str, unit: &str| Column { name: name.to_owned(), unit: unit.to_owned() };
+    let mut columns: Vec<Column> =
+        swept.iter().map(|column| results.header.columns[*column].clone()).collect();
+    columns.push(column("runs", ""));
+    columns.extend([THROUGHPUT, "deviation", "min", "max"].map(|name| column(name, "op/s")));
+    columns.push(column(LATENCY, "us"));
+    columns.push(column(LIMITED_BY, ""));
+    let row = |point: &PointOfSweep| {
+        // A number that was set stays a number.
+        let cell = |text: &String| text.parse::<f64>().map_or(text.as_str().into(), Cell::Number);
+        let mut row: Vec<Cell> = swept.iter().map(|column| cell(&point.set[*column])).collect();
+        let rates = point.throughput;
+        row.push(Cell::Number(rates.map_or(0, |rates| rates.count) as f64));
+        row.extend(
+            [
+                rates.map(|rates| rates.mean),
+                rates.map(|rates| rates.deviation),
+                rates.map(|rates| rates.min),
+                rates.map(|rates| rates.max),
+                point.latency.map(|latency| latency.mean),
+            ]
+            .map(Cell::from),
+        );
+        row.push(point.limited_by.as_str().into());
+        row
+    };
+    let rows = points.iter().map(row).collect();
+    Some(Results { header: Header { columns, ..results.header.clone() }, rows })
+}
+
 /// What of a sweep is drawn: throughput against what has most values, a line for each value of
 /// what has the next most. `None` where nothing was swept.
 pub fn curve(results: &Results) -> Option<Curve> {
@@ -70,7 +107,7 @@ pub fn curve(results: &Results) -> Option<Curve> {
     let (x, _) = swept.first()?;
     let by = swept.get(1).map(|(column, _)| name(*column));
     results.column(THROUGHPUT)?;
-    Some(Curve { x: name(*x), y: THROUGHPUT.to_owned(), by })
+    Some(Curve { x: name(*x), y: THROUGHPUT.to_owned(), by, bars: Bars::Repeats })
 }
 
 fn distinct(results: &Results, column: usize) -> usize {
@@ -123,7 +160,6 @@ fn whole(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Column;
     use crate::results::tests::sample;
 
     /// Two stores at two batch sizes, three repeats; one run failed.
@@ -151,6 +187,29 @@ mod tests {
             }
         }
         results
+    }
+
+    #[test]
+    fn a_sweep_becomes_a_table_of_what_was_swept() {
+        let table = summed_up(&sweep()).unwrap();
+        let names: Vec<&str> = table.header.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "store",
+                "batch_size",
+                "runs",
+                "ops_s",
+                "deviation",
+                "min",
+                "max",
+                "p99_us",
+                "limited_by"
+            ]
+        );
+        assert_eq!(table.rows.len(), points(&sweep()).unwrap().len());
+        assert_eq!(table.rows[0][1], Cell::Number(1.0));
+        assert_eq!(summed_up(&sample()), None, "no sweep");
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) fn title(column: &Column) -> String {
         _ => &[],
     };
     let name = column.name.as_str();
+    // `ops_s_min` is a least throughput.
+    let name =
+        if column.unit == "op/s" { name.strip_prefix("ops_s_").unwrap_or(name) } else { name };
     let bare = endings.iter().find_map(|ending| {
         let bare = name.strip_suffix(ending)?;
         (bare.is_empty() || bare.ends_with('_')).then(|| bare.trim_end_matches('_'))
@@ -126,6 +129,7 @@ mod tests {
         assert_eq!(title("batch_size", ""), "batch size");
         assert_eq!(title("ops_s", "op/s"), "throughput");
         assert_eq!(title("ours_ops_s", "op/s"), "ours");
+        assert_eq!(title("ops_s_min", "op/s"), "min");
         assert_eq!(title("p999_us", "us"), "p99.9");
         assert_eq!(title("server_cpu_percent", "%"), "server CPU");
         assert_eq!(title("workers", ""), "workers");

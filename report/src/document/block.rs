@@ -1,7 +1,13 @@
 //! How blocks are found in a document.
 
+use crate::plots::{Bars, Curve};
+
 /// What ends every block.
 pub(super) const END: &str = "<!-- end -->";
+
+/// How a plot is written.
+const PLOT_USAGE: &str = "write <!-- plot: PICTURE NAME x=COLUMN y=COLUMN -->, if wanted with \
+    by=COLUMN, and low=COLUMN high=COLUMN or deviation=COLUMN";
 
 /// A stretch of a document.
 #[derive(Debug, PartialEq)]
@@ -27,7 +33,7 @@ pub(super) enum Kind {
     /// A measured table.
     Table { name: String },
     /// A picture of a measured table.
-    Plot { picture: String, name: String, x: String, y: String, by: Option<String> },
+    Plot { picture: String, name: String, curve: Curve },
     /// A run with its pictures.
     Run { name: String },
     /// A cell of a measured table.
@@ -92,22 +98,25 @@ fn kind(words: &[&str]) -> Result<Option<Kind>, String> {
         ["run:", run] => Kind::Run { name: name(run)? },
         ["run:", ..] => return Err("write <!-- run: NAME -->".to_owned()),
         ["plot:", picture, table, rest @ ..] => {
-            let usage =
-                "write <!-- plot: PICTURE NAME x=COLUMN y=COLUMN -->, and by=COLUMN if wanted";
             let mut columns = pairs(rest)?;
             let mut take = |key: &str| {
                 let place = columns.iter().position(|(known, _)| known == key)?;
                 Some(columns.remove(place).1)
             };
             let (x, y, by) = (take("x"), take("y"), take("by"));
-            let (Some(x), Some(y), true) = (x, y, columns.is_empty()) else {
-                return Err(usage.to_owned());
+            let bars = match (take("low"), take("high"), take("deviation")) {
+                (None, None, None) => Bars::Repeats,
+                (Some(low), Some(high), None) => Bars::Ends(low, high),
+                (None, None, Some(deviation)) => Bars::Deviation(deviation),
+                _ => return Err(PLOT_USAGE.to_owned()),
             };
-            Kind::Plot { picture: name(picture)?, name: name(table)?, x, y, by }
+            let (Some(x), Some(y), true) = (x, y, columns.is_empty()) else {
+                return Err(PLOT_USAGE.to_owned());
+            };
+            let curve = Curve { x, y, by, bars };
+            Kind::Plot { picture: name(picture)?, name: name(table)?, curve }
         }
-        ["plot:", ..] => {
-            return Err("write <!-- plot: PICTURE NAME x=COLUMN y=COLUMN -->".to_owned());
-        }
+        ["plot:", ..] => return Err(PLOT_USAGE.to_owned()),
         ["value:", table, column, keys @ ..] => {
             Kind::Value { name: name(table)?, column: (*column).to_owned(), keys: pairs(keys)? }
         }
@@ -148,9 +157,19 @@ mod tests {
     #[test]
     fn plots_name_their_columns() {
         let plot = |words: &str| kind(&words.split(' ').collect::<Vec<_>>());
-        let Ok(Some(Kind::Plot { x, by, .. })) = plot("plot: p t x=a y=b by=c") else { panic!() };
-        assert_eq!((x.as_str(), by.as_deref()), ("a", Some("c")));
-        for wrong in ["plot: p t x=a", "plot: p t x=a y=b z=c", "plot: p t x y=b", "plot: p"] {
+        let Ok(Some(Kind::Plot { curve, .. })) = plot("plot: p t x=a y=b by=c") else { panic!() };
+        assert_eq!((curve.x.as_str(), curve.by.as_deref()), ("a", Some("c")));
+        let Ok(Some(Kind::Plot { curve, .. })) = plot("plot: p t x=a y=b low=c high=d") else {
+            panic!()
+        };
+        assert_eq!(curve.bars, Bars::Ends("c".to_owned(), "d".to_owned()));
+        for wrong in [
+            "plot: p t x=a",
+            "plot: p t x=a y=b low=c",
+            "plot: p t x=a y=b z=c",
+            "plot: p t x y=b",
+            "plot: p",
+        ] {
             assert!(plot(wrong).is_err(), "{wrong}");
         }
         assert!(plot("plot: ../p t x=a y=b").unwrap_err().contains("no name"));

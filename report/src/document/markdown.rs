@@ -1,10 +1,13 @@
 //! Measured tables and runs as Markdown.
 
 use crate::results::{Cell, Environment, Results};
+use crate::sweep;
 use crate::wording::{self, BYTES, RATES_SHORT, Scale, TRAFFIC, scale};
 
 /// The table, the command that measures it again, where it was measured, and its notes.
 pub(super) fn of_table(results: &Results) -> String {
+    let summed_up = sweep::summed_up(results);
+    let results = summed_up.as_ref().unwrap_or(results);
     let columns: Vec<Column> =
         (0..results.header.columns.len()).map(|index| Column::of(results, index)).collect();
     let titles: Vec<String> = columns.iter().map(|column| escaped(&column.title)).collect();
@@ -74,7 +77,10 @@ impl Column {
         let column = &results.header.columns[index];
         let values: Vec<f64> = results.numbers(index).into_iter().flatten().collect();
         let numbers = results.rows.iter().all(|row| !matches!(row[index], Cell::Text(_)));
-        let most = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        // Columns of one unit have one scale, so that they can be compared.
+        let same = results.header.columns.iter().enumerate().filter(|(_, c)| c.unit == column.unit);
+        let all = same.flat_map(|(index, _)| results.numbers(index)).flatten();
+        let most = all.fold(0.0, |most: f64, value| most.max(value.abs()));
         let Scale { size, name } = match column.unit.as_str() {
             "op/s" => scale(most, RATES_SHORT),
             "B" if most >= BYTES[1].size => scale(most, BYTES),

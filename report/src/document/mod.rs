@@ -4,9 +4,11 @@
 //! `results/` beside the document; pictures go to `images/`:
 //!
 //! ```text
-//! <!-- table: NAME -->                        the table results/NAME.jsonl, with its command
+//! <!-- table: NAME -->                        the table results/NAME.jsonl, with its command;
+//!                                             a sweep summed up over its repeats
 //! <!-- plot: PICTURE NAME x=COL y=COL -->     images/PICTURE.png from results/NAME.jsonl;
-//! <!-- plot: PICTURE NAME x=COL y=COL by=COL -->  with a line for each value of COL
+//!     by=COL                                  with a line for each value of COL,
+//!     low=COL high=COL, or deviation=COL      with error bars that stand in the table
 //! <!-- run: NAME -->                          the total and the pictures of the run results/NAME/
 //! <!-- value: NAME COL KEY=VALUE .. -->       one cell, inside a line: of the row with these values
 //! <!-- end -->                                ends each of them
@@ -25,7 +27,7 @@ mod published;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::ClusterError;
-use crate::plots::{self, Curve, CurveError, Picture, PlotError};
+use crate::plots::{self, CurveError, Picture, PlotError};
 use crate::result::write_whole;
 use crate::results::{Results, ResultsError};
 use crate::run_folder::FolderError;
@@ -188,10 +190,9 @@ impl Maker<'_> {
                 Some(results) => markdown::of_table(&results),
                 None => not_measured(name),
             }),
-            Kind::Plot { picture, name, x, y, by } => {
+            Kind::Plot { picture, name, curve } => {
                 let Some(results) = self.results(name)? else { return Ok(not_measured(name)) };
-                let curve = Curve { x: x.clone(), y: y.clone(), by: by.clone() };
-                let picture = plots::of_results(picture, &results, &curve)?;
+                let picture = plots::of_results(picture, &results, curve)?;
                 let shown = self.picture(&picture);
                 Ok(format!("{shown}\n{}", markdown::command(&results.header.command)))
             }

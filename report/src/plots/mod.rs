@@ -32,7 +32,7 @@ use figure::Figure;
 use render::{FONT_NAME, Renderer};
 #[cfg(test)]
 pub(crate) use results::tests as tests_of_results;
-pub use results::{Curve, CurveError, of_results};
+pub use results::{Bars, Curve, CurveError, of_results};
 
 /// Pixels per point. A PNG has 435 pixels per inch at a width of 84 mm; an SVG has whole pixels
 /// only, so it is drawn larger and says at which size it is meant.

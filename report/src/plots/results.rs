@@ -15,6 +15,20 @@ pub struct Curve {
     pub y: String,
     /// The column whose values each get a line of their own.
     pub by: Option<String>,
+    /// Where error bars come from.
+    pub bars: Bars,
+}
+
+/// Where a picture's error bars come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Bars {
+    /// From rows that agree in `x` and `by`: the standard deviation to either side of their mean.
+    #[default]
+    Repeats,
+    /// From a column that holds the deviation.
+    Deviation(String),
+    /// From two columns that hold the least and the greatest.
+    Ends(String, String),
 }
 
 /// Why a table's picture could not be drawn.
@@ -53,7 +67,16 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
     let table = Table { results };
     let (x, y) = (table.column(&curve.x)?, table.column(&curve.y)?);
     let by = curve.by.as_ref().map(|by| table.column(by)).transpose()?;
-    let rows: Vec<Row> = results.rows.iter().filter_map(|row| Row::of(row, x, y, by)).collect();
+    let bars = match &curve.bars {
+        Bars::Repeats => None,
+        Bars::Deviation(column) => {
+            let column = table.column(column)?;
+            Some((column, column))
+        }
+        Bars::Ends(low, high) => Some((table.column(low)?, table.column(high)?)),
+    };
+    let row = |row: &Vec<Cell>| Row::of(row, (x, y), by, bars);
+    let rows: Vec<Row> = results.rows.iter().filter_map(row).collect();
     if rows.is_empty() {
         let column = curve.y.clone();
         return Err(CurveError::NoNumber { table: results.header.name.clone(), column });
@@ -79,9 +102,13 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
         })
         .collect();
     let panel = panel(columns, (x, y), names.as_deref(), series);
-    let bars = match repeats {
-        1 => String::new(),
-        _ => format!("; points are means of {repeats} runs, bars their standard deviation"),
+    let bars = match &curve.bars {
+        Bars::Repeats if repeats == 1 => String::new(),
+        Bars::Repeats => {
+            format!("; points are means of {repeats} runs, bars their standard deviation")
+        }
+        Bars::Deviation(_) => "; bars are standard deviations".to_owned(),
+        Bars::Ends(..) => "; bars reach from the least to the greatest".to_owned(),
     };
     let caption = format!("{}{bars}.", results.header.title.trim_end_matches('.'));
     Ok(Picture { name: name.to_owned(), caption, figure: Figure { panels: vec![panel] } })
@@ -106,16 +133,24 @@ struct Row {
     x: Cell,
     y: f64,
     by: Option<String>,
+    bar: Option<(f64, f64)>,
 }
 
 impl Row {
-    fn of(row: &[Cell], x: usize, y: usize, by: Option<usize>) -> Option<Self> {
+    fn of(
+        row: &[Cell],
+        (x, y): (usize, usize),
+        by: Option<usize>,
+        bars: Option<(usize, usize)>,
+    ) -> Option<Self> {
         let y = row[y].number()?;
-        (row[x] != Cell::Empty).then(|| Self {
-            x: row[x].clone(),
-            y,
-            by: by.map(|by| row[by].text()),
-        })
+        let bar = bars.and_then(|(low, high)| {
+            let (one, other) = (row[low].number()?, row[high].number()?);
+            // One column alone is a deviation to either side.
+            Some(if low == high { (y - one, y + one) } else { (one, other) })
+        });
+        let by = by.map(|by| row[by].text());
+        (row[x] != Cell::Empty).then(|| Self { x: row[x].clone(), y, by, bar })
     }
 }
 
@@ -152,12 +187,12 @@ fn group(rows: &[Row], names: Option<&[String]>) -> Vec<Line> {
         }
     }
     let line = |by: &Option<String>| {
-        let mut values: Vec<(f64, Vec<f64>)> = Vec::new();
+        let mut values: Vec<(f64, Vec<&Row>)> = Vec::new();
         for row in rows.iter().filter(|row| row.by == *by) {
             let x = place(&row.x);
             match values.iter_mut().find(|(known, _)| *known == x) {
-                Some((_, repeats)) => repeats.push(row.y),
-                None => values.push((x, vec![row.y])),
+                Some((_, repeats)) => repeats.push(row),
+                None => values.push((x, vec![row])),
             }
         }
         values.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -168,12 +203,12 @@ fn group(rows: &[Row], names: Option<&[String]>) -> Vec<Line> {
 }
 
 /// The mean of repeats, with their standard deviation to either side.
-fn point(x: f64, repeats: &[f64]) -> Point {
-    let mean = repeats.iter().sum::<f64>() / repeats.len() as f64;
-    if repeats.len() == 1 {
-        return Point::new(x, mean);
+fn point(x: f64, repeats: &[&Row]) -> Point {
+    let mean = repeats.iter().map(|row| row.y).sum::<f64>() / repeats.len() as f64;
+    if let [row] = repeats {
+        return Point { x, y: mean, bar: row.bar.unwrap_or((mean, mean)) };
     }
-    let squares = repeats.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    let squares = repeats.iter().map(|row| (row.y - mean).powi(2)).sum::<f64>();
     let deviation = (squares / (repeats.len() - 1) as f64).sqrt();
     Point { x, y: mean, bar: (mean - deviation, mean + deviation) }
 }
@@ -257,7 +292,7 @@ pub(crate) mod tests {
     }
 
     fn curve(x: &str, y: &str, by: Option<&str>) -> Curve {
-        Curve { x: x.to_owned(), y: y.to_owned(), by: by.map(str::to_owned) }
+        Curve { x: x.to_owned(), y: y.to_owned(), by: by.map(str::to_owned), bars: Bars::Repeats }
     }
 
     #[test]
@@ -277,6 +312,22 @@ pub(crate) mod tests {
         assert_eq!(panel.x.title, "batch size");
         assert!(panel.x.logarithmic);
         assert!(picture.caption.contains("means of 2 runs"), "{}", picture.caption);
+    }
+
+    #[test]
+    fn error_bars_may_stand_in_the_table() {
+        let bars = |bars: Bars| {
+            let mut results = batch_sizes();
+            results.rows = vec![[1.0, 7.0, 10.0, 2.0].map(Cell::Number).to_vec()];
+            let curve = Curve { bars, ..curve("batch_size", "ops_s", None) };
+            let picture = of_results("batch", &results, &curve).unwrap();
+            (picture.figure.panels[0].series[0].points[0].bar, picture.caption)
+        };
+        let (ends, caption) = bars(Bars::Ends("store".to_owned(), "ops_s".to_owned()));
+        assert_eq!(ends, (7.0, 10.0));
+        assert!(caption.ends_with("from the least to the greatest."), "{caption}");
+        assert_eq!(bars(Bars::Deviation("p99_us".to_owned())).0, (8.0, 12.0));
+        assert_eq!(bars(Bars::Repeats).0, (10.0, 10.0));
     }
 
     #[test]
