@@ -22,6 +22,7 @@ test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) test --workspace --locked
 	scripts/test-dependencies
 	scripts/test-launcher.sh
+	scripts/test-sweep
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
 	scripts/test-faults

@@ -51,7 +51,7 @@ pub fn render(results: &Results) -> Option<String> {
         row.push(point.limited_by.clone());
         row
     });
-    let notes: String = results.header.notes.iter().map(|note| format!("\n{note}")).collect();
+    let notes: String = results.header.notes.iter().map(|note| format!("\n{note}\n")).collect();
     let title = &results.header.title;
     Some(format!("{title}\n\n{}\n{notes}", aligned(&header, rows)))
 }
