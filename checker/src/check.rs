@@ -12,11 +12,10 @@ use crate::event::Rules;
 use crate::history::{Clock, Unreadable};
 use crate::load::{Counts, Load, LoadError, Tables};
 use crate::object::{Bound, How};
-use crate::part::{Common, PartResult, check_part};
+use crate::part::{Buffers, Common, PartResult, check_part};
 use crate::search::Limit;
 use crate::split::{Parts, ReadyPart};
 use crate::verdict::{Report, Verdict, Violation};
-use crate::witness::Stamps;
 
 /// A part is made for this many bytes of history: some 70,000 operations, which stay in the
 /// processor's cache while they are sorted.
@@ -198,7 +197,7 @@ impl Work<'_> {
         let results = Mutex::new(PartResult::default());
         let (file, common, progress) = (self.file.as_ref(), self.common, self.progress);
         let work = || -> io::Result<()> {
-            let mut stamps = Stamps::default();
+            let mut buffers = Buffers::default();
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let part = part.lock().expect("no thread panics").take();
                 let part = part.expect("each part is taken once");
@@ -210,7 +209,7 @@ impl Work<'_> {
                     continue;
                 };
                 let bytes = part.read(file)?;
-                let result = check_part(common, &bytes, operations, &mut stamps);
+                let result = check_part(common, &bytes, operations, &mut buffers);
                 progress(operations);
                 results.lock().expect("no thread panics").add(result);
             }

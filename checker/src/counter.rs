@@ -48,14 +48,17 @@ pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Option<Resolved
     let Some(by) = step(events) else { return Ok(None) };
     let Some(epochs) = epochs(events) else { return Ok(None) };
     let mut resolved = Resolved { roles: vec![Role::DROPPED; events.len()], ..Resolved::default() };
+    let mut earlier: Vec<u32> = Vec::new();
     for epoch in &epochs {
         if epoch.start != INITIAL {
             resolved.roles[epoch.start as usize].writes = true;
+            earlier.push(epoch.start);
         }
-        let Some(writers) = numbers(events, epoch, by, &mut resolved, rules)? else {
+        let Some(writers) = numbers(events, epoch, &earlier, by, &mut resolved, rules)? else {
             return Ok(None);
         };
         read_numbers(events, epoch, by, &writers, &mut resolved.roles, rules)?;
+        earlier.extend(&epoch.events);
     }
     Ok(Some(resolved))
 }
@@ -132,6 +135,7 @@ type Writers = RapidHashMap<i64, u32>;
 fn numbers(
     events: &[Event],
     epoch: &Epoch,
+    earlier: &[u32],
     by: i64,
     resolved: &mut Resolved,
     rules: &Rules,
@@ -176,6 +180,9 @@ fn numbers(
         return Ok(Some(writers));
     }
     if gaps > 0 {
+        // What an earlier start ended stands before all of them, in its workers' programs too.
+        let earlier = earlier.iter().filter(|event| !events[**event as usize].is_unknown());
+        placed.extend(earlier.map(|event| Placed { event: *event, step: 0, is_read: true }));
         let Some(windows) = windows(events, &unknown, &placed, rules) else { return Ok(None) };
         let number_of = |step: i64| epoch.number + step * by;
         let is_gap = |step: &i64| !writers.contains_key(&number_of(*step));

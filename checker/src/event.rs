@@ -45,8 +45,8 @@ impl Event {
         match self.kind {
             Kind::Get => false,
             Kind::Put | Kind::Increment => true,
-            // One that found nothing changed nothing.
-            Kind::Delete => self.read != Value::Missing,
+            // One that found nothing changed nothing, unless it left a tombstone all the same.
+            Kind::Delete => self.read != Value::Missing || self.written != Value::NotKnown,
             // One that did not match wrote nothing.
             Kind::CompareAndSwap => self.written != Value::NotKnown,
         }

@@ -1,7 +1,7 @@
 //! Reads histories into parts, and counts on the way.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::history::json::{Ids, JsonHistory};
@@ -27,13 +27,47 @@ pub(crate) struct Tables {
     pub(crate) workers: Vec<Worker>,
     worker_of: HashMap<(u32, Option<u32>, bool), u32>,
     pub(crate) boots: Vec<u64>,
+    /// The operations that do not name their boot.
+    unnamed: Option<Unnamed>,
     /// Clients whose files are cut off.
     pub(crate) lost_clients: Vec<u32>,
     /// Text of the ids, of a history in JSON lines.
     pub(crate) ids: Ids,
 }
 
+/// Operations without a boot id.
+#[derive(Debug)]
+struct Unnamed {
+    /// The index that they have instead of one.
+    index: u32,
+    /// Where the first of them stands that may have been executed.
+    first: Option<Unreadable>,
+}
+
 impl Tables {
+    /// The boot that an index stands for: operations without one belong to the only one, if there
+    /// is one only.
+    #[inline]
+    pub(crate) fn life(&self, boot: u32) -> u32 {
+        match &self.unnamed {
+            Some(unnamed) if unnamed.index == boot && self.boots.len() == 2 => 1 - boot,
+            _ => boot,
+        }
+    }
+
+    /// Lives that the history names.
+    pub(crate) fn lives(&self) -> usize {
+        let boots = self.boots.len();
+        if self.unnamed.is_some() && boots > 1 { boots - 1 } else { boots }
+    }
+
+    /// Notes an operation without a boot id.
+    fn unnamed(&mut self, index: u32, may_have_run: bool, place: impl FnOnce() -> Unreadable) {
+        let unnamed = self.unnamed.get_or_insert(Unnamed { index, first: None });
+        if may_have_run && unnamed.first.is_none() {
+            unnamed.first = Some(place());
+        }
+    }
     /// Index of a worker.
     pub(crate) fn worker(&mut self, worker: Worker) -> u32 {
         let next = self.workers.len() as u32;
@@ -179,7 +213,8 @@ impl Load<'_> {
         let mut seen: Vec<(u64, u32)> = Vec::new();
         let mut forms = None;
         for path in paths {
-            let is_json = is_json(path)?;
+            let lines = JsonHistory::open(path)?;
+            let is_json = lines.is_some();
             let unreadable = |reason: &str| {
                 let (path, reason) = (path.clone(), reason.to_owned());
                 LoadError::Unreadable(Unreadable { path, offset: 0, reason })
@@ -187,8 +222,8 @@ impl Load<'_> {
             if *forms.get_or_insert(is_json) != is_json {
                 return Err(unreadable("binary histories and JSON lines can't be mixed"));
             }
-            if is_json {
-                self.json(path, advance)?;
+            if let Some(lines) = lines {
+                self.json(lines, advance)?;
                 continue;
             }
             let file = HistoryFile::open(path, self.allow_truncated)?;
@@ -201,6 +236,10 @@ impl Load<'_> {
             }
             seen.push((run, client));
             self.binary(file, advance)?;
+        }
+        let first = self.tables.unnamed.as_mut().and_then(|unnamed| unnamed.first.take());
+        if let Some(first) = first.filter(|_| self.tables.lives() > 1) {
+            return Err(first.into());
         }
         let mut measured = self.clocks.keys();
         match measured.find(|client| !seen.iter().any(|(_, other)| other == *client)) {
@@ -252,8 +291,7 @@ impl Load<'_> {
         }
     }
 
-    fn json(&mut self, path: &Path, advance: &dyn Fn(u64)) -> Result<(), LoadError> {
-        let mut history = JsonHistory::open(path)?;
+    fn json(&mut self, mut history: JsonHistory, advance: &dyn Fn(u64)) -> Result<(), LoadError> {
         let mut lines = 0u32;
         loop {
             let before = history.offset();
@@ -270,7 +308,13 @@ impl Load<'_> {
                 res_ns: line.res_ns,
                 first_stamp: line.stamp.unwrap_or(0),
             };
-            let boot = self.tables.boot(line.boot);
+            let boot = self.tables.boot(line.boot.unwrap_or(0));
+            if line.boot.is_none() {
+                self.tables.unnamed(boot as u32, line.may_have_run(), || {
+                    let reason = "the history names several boots, and this operation none";
+                    history.failure(before, reason.into())
+                });
+            }
             let operation = tidy(Operation { boot, ..line.operation() })
                 .map_err(|reason| history.failure(before, reason))?;
             self.counts.add(&batch, operation.outcome);
@@ -293,7 +337,8 @@ impl Load<'_> {
 
 /// Refuses what has no meaning, and gives what means the same one form.
 fn tidy(mut operation: Operation<'_>) -> Result<Operation<'_>, String> {
-    if operation.kind == Kind::Put && operation.written == Written::Nothing {
+    let may_have_run = operation.outcome != Outcome::Fail;
+    if operation.kind == Kind::Put && operation.written == Written::Nothing && may_have_run {
         return Err("a PUT does not say which id it wrote".into());
     }
     if operation.kind == Kind::Get && operation.written != Written::Nothing {
@@ -303,6 +348,13 @@ fn tidy(mut operation: Operation<'_>) -> Result<Operation<'_>, String> {
     if blind && operation.read != Value::NotKnown {
         return Err("a PUT or an INCR says that it read something".into());
     }
+    if operation.kind == Kind::Delete
+        && operation.read == Value::Missing
+        && operation.written == Written::Own
+    {
+        // One of this project's that found nothing left no tombstone.
+        operation.written = Written::Nothing;
+    }
     if operation.outcome == Outcome::Unknown {
         match operation.kind {
             Kind::Get | Kind::Delete => operation.read = Value::NotKnown,
@@ -311,18 +363,4 @@ fn tidy(mut operation: Operation<'_>) -> Result<Operation<'_>, String> {
         }
     }
     Ok(operation)
-}
-
-/// Whether a file starts like JSON lines.
-fn is_json(path: &Path) -> Result<bool, Unreadable> {
-    let failure = |source: io::Error| Unreadable {
-        path: path.to_owned(),
-        offset: 0,
-        reason: source.to_string(),
-    };
-    let mut start = Vec::new();
-    let file = std::fs::File::open(path).map_err(failure)?;
-    file.take(64).read_to_end(&mut start).map_err(failure)?;
-    // A file without anything is a history in JSON lines without operations.
-    Ok(start.trim_ascii_start().first().is_none_or(|byte| *byte == b'{'))
 }

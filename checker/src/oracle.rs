@@ -97,7 +97,9 @@ fn apply(cell: Cell, event: &Event) -> Option<Cell> {
         _ if !sees => None,
         Kind::Get => Some(cell),
         Kind::Put => Some(write),
-        Kind::Delete if event.read == Value::Missing => Some(cell),
+        Kind::Delete if event.read == Value::Missing && event.written == Value::NotKnown => {
+            Some(cell)
+        }
         Kind::Delete => Some(Cell::Gone(stamp(event.written))),
         Kind::CompareAndSwap if event.written == Value::NotKnown => Some(cell),
         Kind::CompareAndSwap => Some(write),

@@ -16,6 +16,8 @@ use crate::witness::Stamps;
 const SHOWN_MAX: u32 = 8;
 /// Undecided keys that are named.
 const NAMED_MAX: usize = 8;
+/// Events that a thread keeps room for between parts: 22 MiB.
+const EVENTS_KEPT_MAX: usize = 1 << 18;
 /// An object's search gets at least this long.
 const SEARCH_LEAST: Duration = Duration::from_millis(10);
 
@@ -88,11 +90,21 @@ pub(crate) fn check_part(
     common: &Common<'_>,
     bytes: &[u8],
     operations: u64,
-    stamps: &mut Stamps,
+    buffers: &mut Buffers,
 ) -> PartResult {
-    let mut events = Vec::with_capacity(operations as usize);
-    let keys = decode(common, bytes, &mut events);
-    events.sort_unstable_by_key(|event| (event.key, event.boot, event.sequence, event.stamp));
+    let Buffers { decoded, events, stamps } = buffers;
+    decoded.reserve_exact(operations as usize);
+    let keys = decode(common, bytes, decoded);
+    by_key(decoded, keys.len(), events);
+    forget(decoded);
+    let has_lives = common.tables.lives() > 1;
+    for events in events.chunk_by_mut(|a, b| a.key == b.key) {
+        if common.how.use_witness {
+            events.sort_by_key(|event| (event.boot, event.sequence, event.stamp));
+        } else if has_lives {
+            events.sort_by_key(|event| event.boot);
+        }
+    }
     let mut result = PartResult { keys: keys.len() as u64, ..PartResult::default() };
     let mut before = None;
     for object in events.chunk_by(|a, b| (a.key, a.boot) == (b.key, b.boot)) {
@@ -102,7 +114,43 @@ pub(crate) fn check_part(
         }
         check_object(common, &keys, object, stamps, &mut result);
     }
+    forget(events);
     result
+}
+
+/// Memory that a thread uses for one part after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    decoded: Vec<Event>,
+    events: Vec<Event>,
+    stamps: Stamps,
+}
+
+/// Empties a buffer, and keeps its memory unless that is much.
+fn forget(buffer: &mut Vec<Event>) {
+    buffer.clear();
+    if buffer.capacity() > EVENTS_KEPT_MAX {
+        *buffer = Vec::new();
+    }
+}
+
+/// Brings events together by key, in the order in which they stand: moves each once, which takes a
+/// fraction of the time of a sort.
+fn by_key(decoded: &[Event], keys: usize, events: &mut Vec<Event>) {
+    let mut ends = vec![0u32; keys + 1];
+    for event in decoded {
+        ends[event.key as usize + 1] += 1;
+    }
+    for key in 0..keys {
+        ends[key + 1] += ends[key];
+    }
+    let Some(first) = decoded.first() else { return };
+    events.resize(decoded.len(), *first);
+    for event in decoded {
+        let place = &mut ends[event.key as usize];
+        events[*place as usize] = *event;
+        *place += 1;
+    }
 }
 
 fn check_object(
@@ -174,7 +222,9 @@ fn decode<'a>(common: &Common<'_>, bytes: &'a [u8], events: &mut Vec<Event>) -> 
                     keys.push(operation.key);
                     keys.len() as u32 - 1
                 });
-                events.push(span.event(&operation, key));
+                let mut event = span.event(&operation, key);
+                event.boot = common.tables.life(event.boot);
+                events.push(event);
             }
         }
     }

@@ -215,6 +215,7 @@ impl Items {
             let item = self.add(block.f, block.s, class);
             self.items[item as usize].inv = head.inv;
             self.items[item as usize].leaves_missing = tail.kind == Kind::Delete;
+            self.items[item as usize].is_read = false;
         }
         for (index, role) in roles.iter().enumerate().filter(|(_, role)| !role.is_dropped()) {
             let block = zones.block_of(index);
@@ -253,7 +254,7 @@ impl Items {
                 continue;
             }
             let class = match (event.kind, event.read) {
-                (Kind::Delete, _) if wants_missing => Class::Clear,
+                (Kind::Delete, _) if wants_missing || wants_present => Class::Clear,
                 (Kind::Put, _) if wants_present => Class::Value,
                 (Kind::CompareAndSwap, Value::NotKnown) if wants_present => Class::Value,
                 (Kind::CompareAndSwap, Value::Missing) if wants_present => Class::Create,
@@ -397,6 +398,8 @@ fn class(head: &Event, tail: &Event) -> Option<Class> {
         (Value::NotKnown, true) => Some(Class::Clear),
         (Value::Missing, false) => Some(Class::Create),
         (Value::Present, true) => Some(Class::Remove),
+        // A DELETE that found nothing and left a tombstone all the same.
+        (Value::Missing, true) => Some(Class::Miss),
         // Only a tombstone's id is read by the first writer of a block.
         (Value::Id { .. }, _) => Some(Class::Named),
         _ => None,
@@ -451,6 +454,10 @@ impl Placing {
         }
         for later in items.iter().flat_map(|item| &item.later) {
             waits[*later as usize] += 1;
+        }
+        let mut items = items;
+        for item in items.iter_mut().filter(|item| item.class == Class::Miss && !item.is_named) {
+            item.is_read = true;
         }
         let must = items.iter().enumerate().filter(|(_, item)| !item.is_optional);
         let left = must.map(|(index, item)| (item.f, index as u32)).collect();
@@ -543,16 +550,19 @@ impl Placing {
     /// The items that may be next, the likeliest first.
     fn choices(&self, choices: &mut Vec<u32>) {
         choices.clear();
+        let lone = self.lone();
         if self.is_missing {
             // Those that come too early for another one.
             let misses = self.ready[Class::Miss as usize].iter().flatten().map(|(_, item)| *item);
-            let named = self.named().filter(|item| self.items[*item as usize].is_read);
-            choices.extend(misses.chain(named));
+            let is_read = |item: &u32| self.items[*item as usize].is_read;
+            let is_miss = |item: &u32| self.items[*item as usize].class == Class::Miss;
+            let misses = lone.filter(is_miss).into_iter().chain(misses);
+            choices.extend(misses.filter(|item| self.readers == 0 || is_read(item)));
+            choices.extend(self.named().filter(is_read));
         }
         if self.readers > 0 {
             return;
         }
-        let lone = self.lone();
         if self.tombstone != NONE {
             let successor = self.items[self.tombstone as usize].successor;
             choices.extend(self.named().filter(|item| !self.items[*item as usize].is_read));
@@ -576,7 +586,7 @@ impl Placing {
         for class in classes {
             let helps = |item: &u32| {
                 let item = &self.items[*item as usize];
-                !item.is_optional || item.leaves_missing != self.is_missing
+                !item.is_optional || item.is_named || item.leaves_missing != self.is_missing
             };
             choices.extend(lone.filter(|item| self.items[*item as usize].class == class));
             let [plain, others] = &self.ready[class as usize];
@@ -599,7 +609,7 @@ impl Placing {
         let second = least.next().map_or(NEVER, |(f, _)| *f);
         let at = first as usize;
         let may = !self.is_ready[at] && self.waits[at] == 0 && self.items[at].s <= second;
-        (may && self.items[at].class != Class::Miss).then_some(first)
+        may.then_some(first)
     }
 
     fn place(&mut self, item: u32, choice: Option<u32>) {

@@ -269,6 +269,18 @@ fn an_unknown_count_stays_in_its_workers_order() {
 }
 
 #[test]
+fn an_unknown_count_that_its_worker_asked_for_before_the_start_never_ran() {
+    let start = of(0, 2, Event { written: Value::Number(0), ..event(Kind::Put, 0, 1) });
+    let (barred, other) = (of(0, 1, lost(4)), of(1, 1, lost(5)));
+    let legal = [start, barred, other, count(1, 8, 9)];
+    assert!(is_linearizable(&legal));
+    assert_eq!(sweep(&legal, &Rules::ALL), Ok(Some(())));
+    let broken = [start, barred, count(1, 8, 9)];
+    assert!(!is_linearizable(&broken));
+    assert_eq!(rule(&broken), Some(Rule::Count));
+}
+
+#[test]
 fn gaps_are_filled_by_the_first_deadline() {
     // Worker 0 read 1 afterwards, so that its lost INCR can only have made 1; the other's can make
     // either.
@@ -417,6 +429,32 @@ fn an_unknown_delete_comes_before_what_its_worker_did_later() {
         ]
     };
     kills_presence(&with(6), &with(4), |rules| rules.presence_program = false);
+}
+
+#[test]
+fn a_value_may_come_and_go_between_two_misses() {
+    // The swap made it from nothing, and the DELETE names what it took away.
+    let create = |inv, res| Event { read: Value::Missing, written: id(1), ..swap(0, 0, inv, res) };
+    let take = |inv| Event { read: id(1), written: Value::NotKnown, ..delete(0, inv, inv + 2) };
+    let with = |at| [miss(-9, -8), create(0, 1), get(1, 4, 5), take(8), miss(at, at + 1)];
+    for at in [-3, 9, 12] {
+        assert!(is_linearizable(&with(at)));
+        assert_eq!(decide(&with(at), &HOW, &mut Stamps::default()).0, Decision::Search);
+    }
+    assert!(!is_linearizable(&with(6)));
+    let found = decide(&with(6), &HOW, &mut Stamps::default()).0;
+    assert!(matches!(found, Decision::Violation(_)), "{found:?}");
+}
+
+#[test]
+fn an_unknown_swap_of_an_unknown_tombstone_makes_a_key_present() {
+    let with = |named| {
+        let remove = Event { read: Value::Present, ..delete(9, 5, 12) };
+        [remove, miss(8, 12), delete(named, -2, NEVER), swap(7, 8, 1, NEVER)]
+    };
+    assert!(is_linearizable(&with(7)) && !is_linearizable(&with(6)));
+    assert_eq!(decide(&with(7), &HOW, &mut Stamps::default()).0, Decision::Search);
+    assert_eq!(rule(&with(6)), Some(Rule::Presence));
 }
 
 #[test]

@@ -16,14 +16,18 @@
 //!   when its outcome is unknown, else the current one. Null means that the key was missing, which
 //!   is also each key's initial state. A get that saw a tombstone may name its id or null. A get
 //!   of a counter has the integer. A delete with null found nothing, one with an id removed that.
-//!   Absent means not known.
+//!   A put and an incr have none, or null. Absent means not known.
 //! - `by`, `result`: what an incr adds, and its result when known.
-//! - `boot`: text or number that changes when a server loses its data.
+//! - `boot`: text or number that changes when a server loses its data. Operations without one belong
+//!   to the only life that the history names; if it names several, each operation must name its own.
+//!
+//! Any other field is refused, as a misspelt one would be lost in silence. Null stands for an absent
+//! field everywhere but in `read`.
 //!
 //! Ids are kept in memory while the history is read, whatever the memory's limit.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Stdin};
 use std::path::{Path, PathBuf};
 
 use rapidhash::RapidHashMap;
@@ -129,7 +133,8 @@ pub(crate) struct Line {
     pub(crate) stamp: Option<u64>,
     pub(crate) inv_ns: u64,
     pub(crate) res_ns: u64,
-    pub(crate) boot: u64,
+    /// Its boot's number, from 1.
+    pub(crate) boot: Option<u64>,
 }
 
 impl Line {
@@ -144,8 +149,13 @@ impl Line {
             written: self.written,
             by: self.by,
             sequence: None,
-            boot: self.boot,
+            boot: self.boot.unwrap_or(0),
         }
+    }
+
+    /// Whether it may have taken effect.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.outcome != Outcome::Fail
     }
 }
 
@@ -153,20 +163,52 @@ impl Line {
 #[derive(Debug)]
 pub(crate) struct JsonHistory {
     path: PathBuf,
-    file: BufReader<File>,
+    input: BufReader<Input>,
     offset: u64,
+    lines: u64,
     line: Vec<u8>,
 }
 
+/// Where lines come from.
+#[derive(Debug)]
+enum Input {
+    File(File),
+    Stdin(Stdin),
+}
+
+impl io::Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Stdin(stdin) => stdin.read(buffer),
+        }
+    }
+}
+
 impl JsonHistory {
-    pub(crate) fn open(path: &Path) -> Result<Self, Unreadable> {
-        let failure = |source: std::io::Error| Unreadable {
-            path: path.to_owned(),
-            offset: 0,
-            reason: source.to_string(),
+    /// Opens a file, a pipe, or for `-` the standard input; `None` when it is a file that does not
+    /// start like JSON lines.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, Unreadable> {
+        let failure = |reason: String| Unreadable { path: path.to_owned(), offset: 0, reason };
+        let broken = |source: io::Error| failure(source.to_string());
+        let (input, is_file) = if path.as_os_str() == "-" {
+            (Input::Stdin(io::stdin()), false)
+        } else {
+            let file = File::open(path).map_err(broken)?;
+            let is_file = file.metadata().map_err(broken)?.is_file();
+            (Input::File(file), is_file)
         };
-        let file = BufReader::with_capacity(256 << 10, File::open(path).map_err(failure)?);
-        Ok(Self { path: path.to_owned(), file, offset: 0, line: Vec::new() })
+        let mut input = BufReader::with_capacity(256 << 10, input);
+        // Nothing at all is a history in JSON lines without operations.
+        let start = input.fill_buf().map_err(broken)?.trim_ascii_start().first().copied();
+        if start.is_none_or(|byte| byte == b'{') {
+            let path = path.to_owned();
+            return Ok(Some(Self { path, input, offset: 0, lines: 0, line: Vec::new() }));
+        }
+        if is_file {
+            return Ok(None);
+        }
+        Err(failure("these are no JSON lines; a binary history is read from a file only".into()))
     }
 
     /// Where the next line starts, in bytes.
@@ -186,7 +228,7 @@ impl JsonHistory {
     pub(crate) fn next(&mut self, ids: &mut Ids) -> Result<Option<Line>, Unreadable> {
         loop {
             self.line.clear();
-            let mut limited = std::io::Read::take(&mut self.file, LINE_BYTES_MAX);
+            let mut limited = io::Read::take(&mut self.input, LINE_BYTES_MAX);
             let got = limited.read_until(b'\n', &mut self.line);
             let got = got.map_err(|source| self.failure(self.offset, source.to_string()))? as u64;
             if got == 0 {
@@ -197,6 +239,7 @@ impl JsonHistory {
                 return Err(self.failure(start, "the line passes 1 MiB".into()));
             }
             self.offset += got;
+            self.lines += 1;
             if self.line.trim_ascii().is_empty() {
                 continue;
             }
@@ -205,9 +248,16 @@ impl JsonHistory {
             }
             let fields: Fields = serde_json::from_slice(&self.line).map_err(|error| {
                 let column = error.column().saturating_sub(1) as u64;
-                self.failure(start + column, error.to_string())
+                // Its own place is one in this line.
+                let text = error.to_string();
+                let text = text.split(" at line ").next().unwrap_or_default();
+                let is_cut = error.is_eof() && self.line.last() != Some(&b'\n');
+                let cut = if is_cut { "; the file is cut off there" } else { "" };
+                self.failure(start + column, format!("line {}: {text}{cut}", self.lines))
             })?;
-            let line = read_fields(fields, ids).map_err(|why| self.failure(start, why.into()))?;
+            let number = self.lines;
+            let line = read_fields(fields, ids)
+                .map_err(|why| self.failure(start, format!("line {number}: {why}")))?;
             return Ok(Some(line));
         }
     }
@@ -252,7 +302,9 @@ fn read_fields(fields: Fields, ids: &mut Ids) -> Result<Line, &'static str> {
     if fields.worker.is_some_and(|worker| worker == u32::MAX) {
         return Err("a worker's number is too great");
     }
-    let read = match fields.read {
+    // These see nothing, and null is how some tools write that.
+    let sees_nothing = matches!(kind, Kind::Put | Kind::Increment);
+    let read = match fields.read.filter(|read| read.is_some() || !sees_nothing) {
         None => Value::NotKnown,
         Some(None) => Value::Missing,
         Some(Some(Id::Number(number))) => Value::Number(number),
@@ -264,7 +316,7 @@ fn read_fields(fields: Fields, ids: &mut Ids) -> Result<Line, &'static str> {
         (Some(Id::Number(number)), _) => Written::Number(number),
         (Some(Id::Text(text)), _) => Written::Id { client: 0, stamp: ids.number(text) },
     };
-    let boot = fields.boot.map_or(0, |boot| {
+    let boot = fields.boot.map(|boot| {
         let text = match boot {
             Id::Number(number) => number.to_string(),
             Id::Text(text) => text,
