@@ -160,8 +160,17 @@ pub fn check(
     let (result, too_large) = work.run().map_err(scratch)?;
     let mut report = conclude(&result, &tables, &counts, options, too_large);
     report.spilled_bytes = spilled_bytes;
+    report.memory_bytes_peak = memory_bytes_peak();
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// The most memory that this process had, where the system tells.
+fn memory_bytes_peak() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    peak.map_or(0, |kilobytes| kilobytes * 1024)
 }
 
 /// How many parts a history of so many bytes is split into: as suits the processor's cache, or so
@@ -313,6 +322,7 @@ fn conclude(
         restarts,
         truncated_files: tables.lost_clients.len() as u64,
         spilled_bytes: 0,
+        memory_bytes_peak: 0,
         seconds: 0.0,
         violations,
     }

@@ -1,5 +1,6 @@
 //! `kvs-check`: decides whether the recorded histories of a run are linearizable.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> anyhow::Result<Report> {
     let report = check_with_progress(flags)?;
-    print!("{report}");
+    say(&report.to_string())?;
     if let Some(path) = &flags.json {
         write(path, &format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     }
@@ -116,9 +117,17 @@ fn run(flags: &Flags) -> anyhow::Result<Report> {
             path.into()
         });
         write(&path, &picture::timeline(violation))?;
-        println!("{:<12}  {}", "picture", path.display());
+        say(&format!("{:<12}  {}\n", "picture", path.display()))?;
     }
     Ok(report)
+}
+
+/// Prints; a reader that has seen enough, such as `head`, is no failure.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -455,10 +455,6 @@ impl Placing {
         for later in items.iter().flat_map(|item| &item.later) {
             waits[*later as usize] += 1;
         }
-        let mut items = items;
-        for item in items.iter_mut().filter(|item| item.class == Class::Miss && !item.is_named) {
-            item.is_read = true;
-        }
         let must = items.iter().enumerate().filter(|(_, item)| !item.is_optional);
         let left = must.map(|(index, item)| (item.f, index as u32)).collect();
         Self {
@@ -534,7 +530,8 @@ impl Placing {
         let mut reads = plain.iter().map(|(_, item)| *item).chain(others).chain(self.named());
         reads.find(|read| {
             let read = &self.items[*read as usize];
-            read.is_read && read.bars.is_empty()
+            let changes = !read.is_read && (read.is_named || self.tombstone != NONE);
+            !changes && read.bars.is_empty()
         })
     }
 

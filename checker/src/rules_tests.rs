@@ -447,6 +447,16 @@ fn a_value_may_come_and_go_between_two_misses() {
 }
 
 #[test]
+fn a_delete_that_found_nothing_may_leave_a_tombstone_all_the_same() {
+    // Both tombstones are there in turn, and the swap names the first.
+    let nothing = |stamp, inv, res| Event { read: Value::Missing, ..delete(stamp, inv, res) };
+    let with = |inv| [nothing(8, 0, 5), nothing(9, 0, 20), swap(8, 1, 6, 20), get(9, inv, 20)];
+    assert!(is_linearizable(&with(0)) && !is_linearizable(&with(6)));
+    assert_eq!(decide(&with(0), &HOW, &mut Stamps::default()).0, Decision::Search);
+    assert!(matches!(decide(&with(6), &HOW, &mut Stamps::default()).0, Decision::Violation(_)));
+}
+
+#[test]
 fn an_unknown_swap_of_an_unknown_tombstone_makes_a_key_present() {
     let with = |named| {
         let remove = Event { read: Value::Present, ..delete(9, 5, 12) };

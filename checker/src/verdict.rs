@@ -66,6 +66,8 @@ pub struct Report {
     pub truncated_files: u64,
     /// Bytes that did not fit into memory and went to disk.
     pub spilled_bytes: u64,
+    /// Most memory that this process had by then, in bytes; 0 where the system does not tell.
+    pub memory_bytes_peak: u64,
     /// Time that the check took, in seconds.
     pub seconds: f64,
     /// Some of the violations, at most a handful.
@@ -244,7 +246,8 @@ impl fmt::Display for Report {
             ),
         )?;
         line("concurrency", format!("{:.1} operations at a time", self.concurrency))?;
-        line("time", format!("{:.2} s", self.seconds))?;
+        let mebibytes = self.memory_bytes_peak >> 20;
+        line("time", format!("{:.2} s, {mebibytes} MiB of memory at most", self.seconds))?;
         if self.keys_mismatched > 0 {
             line(
                 "warning",
