@@ -30,9 +30,10 @@ test-faults: ## the long campaign of injected faults, and the faults that tests 
 gate: ## everything that must hold before a change goes in
 	scripts/gate
 
-bench: ## micro-benchmarks, and a comparison with Redis
+bench: ## micro-benchmarks, a comparison with Redis, and the checker's speed
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
+	scripts/bench-check
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
