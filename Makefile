@@ -3,7 +3,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help build run-server run-client test test-faults gate bench bench-setup ladder profile clean
+.PHONY: help build run-server run-client test test-faults gate bench bench-setup ladder profile report clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -43,6 +43,9 @@ ladder: ## from one operation per call to the full design, step by step
 
 profile: ## flamegraphs of server and client, and the share of time by stage
 	scripts/profile
+
+report: ## REPORT.md's tables and images/ from results/, where the benchmarks leave their figures
+	$(CARGO) run --quiet --locked --package report --bin kvs-document -- REPORT.md
 
 clean: ## remove what was built
 	$(CARGO) clean

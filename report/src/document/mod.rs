@@ -106,10 +106,7 @@ impl Document {
     pub fn regenerate(path: &Path) -> Result<Self, DocumentError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| DocumentError::Read { path: path.to_owned(), source })?;
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut maker = Maker { folder, path, files: Vec::new() };
         let mut made = String::with_capacity(text.len());
         let wrong = |(line, reason)| DocumentError::Block { path: path.to_owned(), line, reason };

@@ -35,10 +35,11 @@ impl Run {
             })
             .collect();
         hosts.dedup();
-        let commit = match environment.commit.as_str() {
-            "" => "not noted",
-            commit => commit,
-        };
+        let mut place = vec![self.description.mode.clone()];
+        place.append(&mut hosts);
+        if !environment.commit.is_empty() {
+            place.push(format!("commit {}", environment.commit));
+        }
         let again = format!(
             "./run-cluster.sh {} {} '{}' '{}'\nscripts/publish-run log/latest",
             self.description.servers,
@@ -47,11 +48,10 @@ impl Run {
             self.description.client_args
         );
         format!(
-            "    {}\n\n*{}; {}; commit {}.*\n\n{}\n",
+            "    {}\n    {}\n\n*{}.*\n\n{}\n",
+            self.result.bottleneck,
             table::total_line(&self.result),
-            markdown::escaped(&self.description.mode),
-            markdown::escaped(&hosts.join("; ")),
-            markdown::escaped(commit),
+            markdown::escaped(&place.join("; ")),
             markdown::command(&again)
         )
     }

@@ -126,6 +126,7 @@ mod tests {
         for text in [
             "2,000 operations per second",
             &crate::table::total_line(&result),
+            "Limited by: ",
             "dev: 4 processes on ONE machine, not a cluster figure",
             "Not checked",
             "client 2 PUT",

@@ -28,6 +28,7 @@ pub(super) fn summary(page: &Page<'_>) -> Markup {
                         p .failure { "Not whole: " (failure) "." }
                     }
                     (facts(result, &page.clients))
+                    p #limit .limit { (capital(&result.bottleneck.to_string())) }
                 }
                 Err(reason) => {
                     p #total .total { "No total" }
