@@ -30,10 +30,11 @@ test-faults: ## the long campaign of injected faults, and the faults that tests 
 gate: ## everything that must hold before a change goes in
 	scripts/gate
 
-bench: ## micro-benchmarks, a comparison with Redis, and the checker's speed
+bench: ## micro-benchmarks, a comparison with Redis, the checker's speed, sweeps
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
 	scripts/bench-check
+	scripts/bench-sweeps
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
