@@ -23,7 +23,8 @@ const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
 #[derive(Debug, Parser)]
 #[command(name = "kvs-check", version)]
 struct Flags {
-    /// The histories: binary ones of kvs-client, or JSON lines.
+    /// The histories: binary ones of kvs-client, or JSON lines, also from a pipe or, for -, from the
+    /// standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Threads that check; all cores by default.
@@ -112,12 +113,17 @@ fn run(flags: &Flags) -> anyhow::Result<Report> {
     }
     if let Some(violation) = report.violations.first() {
         let path = flags.picture.clone().unwrap_or_else(|| {
-            let mut path = flags.files[0].clone().into_os_string();
+            let first = flags.files[0].as_os_str();
+            let mut path = if first == "-" { "history".into() } else { first.to_owned() };
             path.push(".svg");
             path.into()
         });
-        write(&path, &picture::timeline(violation))?;
-        say(&format!("{:<12}  {}\n", "picture", path.display()))?;
+        // The verdict stands without its picture.
+        let text = match write(&path, &picture::timeline(violation)) {
+            Ok(()) => path.display().to_string(),
+            Err(error) => format!("none: {error}; name another file with -picture"),
+        };
+        say(&format!("{:<12}  {text}\n", "picture"))?;
     }
     Ok(report)
 }
