@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::batch::{self, BatchHeader, GroupEncoder};
+use proto::codec::BufferPool;
 use proto::limits::{BATCH_OPERATIONS_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 use proto::operation::{Action, Operation, OperationEntry, OperationError, Operations};
 
@@ -317,8 +318,13 @@ impl Cut {
         servers
     }
 
-    /// The body of a frame.
-    pub(crate) fn assemble(&self, frame: &Frame, mut header: BatchHeader) -> Bytes {
+    /// The body of a frame, in a buffer of `buffers`.
+    pub(crate) fn assemble(
+        &self,
+        frame: &Frame,
+        mut header: BatchHeader,
+        buffers: &BufferPool,
+    ) -> Bytes {
         header.first_stamp = self.batch.first_stamp;
         let groups: Vec<(u32, &GroupEncoder)> = frame
             .chunks
@@ -329,7 +335,8 @@ impl Cut {
                 (target.partition, &chunk.encoder)
             })
             .collect();
-        batch::assemble(&header, &groups)
+        let buffer = buffers.take_room(self.request_bytes(frame));
+        buffers.share(batch::assemble_in(buffer, &header, &groups))
     }
 
     /// The memory of the batch, for the next one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use proto::codec::WireBytes;
+use proto::codec::{BufferPool, WireBytes};
 use proto::control::{ControlRequest, ControlResponse};
 #[cfg(feature = "mutants")]
 use proto::mutants::Mutant;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
     pub(crate) retry: Duration,
     wire: Arc<WireBytes>,
+    /// Buffers that requests are built in.
+    pub(crate) requests: BufferPool,
 }
 
 impl Shared {
@@ -124,15 +126,16 @@ impl Client {
     pub async fn connect_with(config: Config) -> Result<Self, Error> {
         config.check()?;
         let wire = Arc::new(WireBytes::default());
-        let opened = config
-            .hosts
-            .iter()
-            .map(|endpoint| Link::open(endpoint.clone(), &config, Arc::clone(&wire)));
+        let replies = BufferPool::default();
+        let opened = config.hosts.iter().map(|endpoint| {
+            Link::open(endpoint.clone(), &config, Arc::clone(&wire), replies.clone())
+        });
         let links = try_join_all(opened).await?;
         let lives: Vec<_> = links.iter().map(|link| link.life()).collect();
         let hellos: Vec<_> = lives.iter().map(|life| &life.hello).collect();
         let router = Arc::new(Router::new(&config.hosts, &hellos)?);
-        let shared = Arc::new(Shared { links, router, retry: config.retry, wire });
+        let (retry, requests) = (config.retry, BufferPool::default());
+        let shared = Arc::new(Shared { links, router, retry, wire, requests });
         let plain = Plain::start(&shared);
         Ok(Self { shared, plain })
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use proto::batch::SessionId;
-use proto::codec::{ClientCodec, Request, Response, WireBytes};
+use proto::codec::{BufferPool, ClientCodec, Request, Response, WireBytes};
 use proto::control::{ControlRequest, ControlResponse, Hello, SessionOptions};
 use tarpc::client::RpcError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -77,6 +77,8 @@ pub(crate) struct Link {
     timeout: Duration,
     options: SessionOptions,
     wire: Arc<WireBytes>,
+    /// Buffers that replies arrive in.
+    pub(crate) replies: BufferPool,
     places: Vec<Mutex<PoolPlace>>,
     life: Mutex<Option<Arc<Life>>>,
     /// Held while a session is opened, so that the pool opens one and not many.
@@ -110,6 +112,7 @@ impl Link {
         endpoint: Endpoint,
         config: &Config,
         wire: Arc<WireBytes>,
+        replies: BufferPool,
     ) -> Result<Arc<Self>, Error> {
         let permits = config.inflight_bytes_max / PERMIT_BYTES;
         let link = Arc::new(Self {
@@ -118,6 +121,7 @@ impl Link {
             timeout: config.timeout,
             options: SessionOptions { send_repeats_once: config.repeats },
             wire,
+            replies,
             places: (0..config.connections).map(|_| Mutex::default()).collect(),
             life: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
@@ -294,7 +298,7 @@ impl Link {
     }
 
     fn open_channel(&self, stream: Box<dyn Stream>) -> Channel {
-        let codec = ClientCodec::new(Arc::clone(&self.wire));
+        let codec = ClientCodec::with_buffers(Arc::clone(&self.wire), self.replies.clone());
         let mut framed = Framed::with_capacity(stream, codec, READ_BUFFER_BYTES);
         framed.set_backpressure_boundary(WRITE_BUFFER_BYTES);
         let mut config = tarpc::client::Config::default();

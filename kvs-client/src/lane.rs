@@ -142,7 +142,7 @@ impl Lane {
     ) -> Pending {
         for (index, frame) in cut.frames.iter().enumerate() {
             let server = &mut self.servers[frame.server];
-            let body = cut.assemble(frame, server.next_header());
+            let body = cut.assemble(frame, server.next_header(), &self.shared.requests);
             server.push(tag, index, body, frame.operations, frame.groups);
         }
         let missing = cut.frames.len();

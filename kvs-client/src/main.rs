@@ -5,6 +5,8 @@ mod load;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "mutants")]
+    proto::mutants::activate_from_environment();
     match load::start(flags::parse()) {
         Ok(status) => status,
         Err(error) => {

@@ -191,6 +191,10 @@ impl ServerLane {
             // and a task's budget must not make one of them yield its turn.
             let mut call = unconstrained(self.link.call(&connected.channel, request));
             frame.was_sent = true;
+            #[cfg(feature = "mutants")]
+            if Mutant::NothingForRetries.is_active() {
+                frame.body = Bytes::copy_from_slice(&frame.body[..batch::HEADER_BYTES]);
+            }
             match Pin::new(&mut call).poll(cx) {
                 Poll::Pending => frame.call = Some(call),
                 Poll::Ready(answer) => frame.answer = Some(answer),
@@ -285,7 +289,7 @@ impl ServerLane {
             }
         };
         let bytes = frame.len();
-        let reply = match Reply::decode(frame.freeze()) {
+        let reply = match Reply::decode(self.link.replies.share(frame)) {
             Ok(reply) => reply,
             Err(error) => return self.wrong_reply(&error.to_string()),
         };

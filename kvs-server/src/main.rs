@@ -21,6 +21,8 @@ const INTERRUPTED: i32 = 130;
 
 /// Parse, serve, and say in one line what went wrong.
 fn main() -> ExitCode {
+    #[cfg(feature = "mutants")]
+    proto::mutants::activate_from_environment();
     let flags = flags::parse::<Flags>();
     let served = start_logging().and_then(|()| runtime(flags.threads())?.block_on(serve(&flags)));
     match served {

@@ -169,6 +169,10 @@ impl Service {
             let detail = format!("the shard map has epoch {EPOCH}, the batch {}", header.epoch);
             return self.refuse(header.sequence, Refusal::StaleEpoch, &detail);
         }
+        #[cfg(feature = "mutants")]
+        if mutants::does_nothing_for_retries() {
+            return self.apply(&header, body, true, scratch, buffer);
+        }
         let session = self.sessions.find(header.session, &*self.environment);
         let lane = session.and_then(|session| Ok((session.lane(header.lane)?, session)));
         match lane {

@@ -152,13 +152,27 @@ impl GroupEncoder {
 ///
 /// When there is no group, a group is empty, partitions descend, or a limit of the frame is passed.
 pub fn assemble(header: &BatchHeader, groups: &[(u32, &GroupEncoder)]) -> Bytes {
+    assemble_in(BytesMut::new(), header, groups).freeze()
+}
+
+/// The same in the memory of `body`, which is empty.
+///
+/// # Panics
+///
+/// As [`assemble`].
+pub fn assemble_in(
+    mut body: BytesMut,
+    header: &BatchHeader,
+    groups: &[(u32, &GroupEncoder)],
+) -> BytesMut {
     let operations: usize = groups.iter().map(|(_, group)| group.operations as usize).sum();
     let encoded: usize = groups.iter().map(|(_, group)| group.bytes.len()).sum();
     let total = HEADER_BYTES + groups.len() * GROUP_BYTES + encoded;
     assert!(!groups.is_empty(), "a batch has a group");
     assert!(total <= REQUEST_BYTES_MAX, "a batch of {total} bytes fits into a frame");
     assert!(operations <= BATCH_OPERATIONS_MAX, "a batch's operations are bounded");
-    let mut body = BytesMut::with_capacity(total);
+    assert!(body.is_empty(), "a body begins in an empty buffer");
+    body.reserve(total);
     put_header(&mut body, header);
     body.put_u32_le(operations as u32);
     body.put_u32_le(groups.len() as u32);
@@ -173,7 +187,7 @@ pub fn assemble(header: &BatchHeader, groups: &[(u32, &GroupEncoder)]) -> Bytes 
     for (_, group) in groups {
         body.put_slice(&group.bytes);
     }
-    body.freeze()
+    body
 }
 
 /// The same body under another number: what a refused batch is sent again as.

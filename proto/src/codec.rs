@@ -17,14 +17,16 @@
 //! faster than its bytes arrive.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tarpc::{ClientMessage, ServerError};
 use tokio_util::codec::{Decoder, Encoder};
 
+pub use crate::buffers::BufferPool;
+use crate::buffers::SHARED_BYTES_MIN;
 use crate::control::{ControlRequest, ControlResponse};
 use crate::limits::{CONTROL_BYTES_MAX, DETAIL_BYTES_MAX, FRAME_BYTES_MAX, bounded_detail};
 
@@ -40,6 +42,9 @@ pub const CONNECTION_ERROR_ID: u64 = u64::MAX;
 pub const HANDLER_DEADLINE: Duration = Duration::from_secs(60);
 /// Memory that a decoder sets aside for a frame before any of its bytes have arrived.
 const UNTRUSTED_BYTES: usize = 64 << 10;
+/// First bytes of a frame that are read before it is known whether it gets a buffer of its own: few,
+/// because they are copied there, and enough for many small frames.
+const HEAD_BYTES: usize = 4 << 10;
 
 /// What clients send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,11 +175,15 @@ struct FrameReader {
     header: Option<FrameHeader>,
     /// Memory that is set aside at once: what the peer has filled before.
     trusted_bytes: usize,
+    /// Where large frames get buffers of their own from.
+    pool: Option<BufferPool>,
+    /// Whether the frame that is arriving has one.
+    is_pooled: bool,
 }
 
 impl FrameReader {
-    fn new(kinds: &'static [u8]) -> Self {
-        Self { kinds, header: None, trusted_bytes: UNTRUSTED_BYTES }
+    fn new(kinds: &'static [u8], pool: Option<BufferPool>) -> Self {
+        Self { kinds, header: None, trusted_bytes: UNTRUSTED_BYTES, pool, is_pooled: false }
     }
 
     fn check_header(&self, source: &[u8]) -> Result<FrameHeader, FrameError> {
@@ -210,13 +219,39 @@ impl FrameReader {
         };
         let total = FRAME_HEADER_BYTES + header.body_bytes;
         if source.len() < total {
-            let missing = total - source.len();
-            source.reserve(missing.min(self.trusted_bytes.max(source.len())));
+            self.make_room(source, total);
             return Ok(None);
         }
         self.header = None;
         self.trusted_bytes = self.trusted_bytes.max(total);
-        Ok(Some((header, source.split_to(total))))
+        if !std::mem::take(&mut self.is_pooled) {
+            return Ok(Some((header, source.split_to(total))));
+        }
+        // The frame leaves with its whole buffer, so that this can be used again.
+        let rest = &source[total..];
+        let mut next = BytesMut::with_capacity(HEAD_BYTES.max(rest.len()));
+        next.extend_from_slice(rest);
+        source.truncate(total);
+        Ok(Some((header, std::mem::replace(source, next))))
+    }
+
+    /// Makes room for what is missing of a frame of `total` bytes.
+    fn make_room(&mut self, source: &mut BytesMut, total: usize) {
+        match &self.pool {
+            Some(pool)
+                if (SHARED_BYTES_MIN..=self.trusted_bytes).contains(&total)
+                    && source.capacity() < total =>
+            {
+                let mut buffer = pool.take_room(total);
+                buffer.extend_from_slice(source);
+                *source = buffer;
+                self.is_pooled = true;
+            }
+            _ => {
+                let missing = total - source.len();
+                source.reserve(missing.min(self.trusted_bytes.max(source.len())));
+            }
+        }
     }
 
     fn end(&self, source: &BytesMut) -> Result<(), FrameError> {
@@ -285,8 +320,13 @@ pub struct ClientCodec {
 impl ClientCodec {
     /// A codec for one connection; its bytes are added to `wire`.
     pub fn new(wire: Arc<WireBytes>) -> Self {
+        Self::with_buffers(wire, BufferPool::default())
+    }
+
+    /// The same with large replies in buffers of `pool`; [`BufferPool::share`] brings them back.
+    pub fn with_buffers(wire: Arc<WireBytes>, pool: BufferPool) -> Self {
         const KINDS: &[u8] = &[kind::BATCH_REPLY, kind::CONTROL_REPLY, kind::ERROR];
-        Self { reader: FrameReader::new(KINDS), wire }
+        Self { reader: FrameReader::new(KINDS, Some(pool)), wire }
     }
 }
 
@@ -350,40 +390,6 @@ impl Decoder for ClientCodec {
     }
 }
 
-/// Buffers that replies are built in, used again once their bytes are on the socket.
-///
-/// The last one given back is the next one taken: it is the one that the caches still hold. All
-/// connections of a server share one pool, so idle connections hold nothing.
-#[derive(Clone, Debug, Default)]
-pub struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
-
-/// Most buffers that a pool keeps, and the largest that it keeps, in bytes: 64 MiB in all.
-const POOL_BUFFERS_MAX: usize = 32;
-const POOL_BUFFER_BYTES_MAX: usize = 2 << 20;
-
-impl BufferPool {
-    /// Takes a buffer, or an empty one.
-    pub fn take(&self) -> BytesMut {
-        self.lock().pop().unwrap_or_default()
-    }
-
-    fn give_back(&self, mut buffer: BytesMut) {
-        buffer.clear();
-        // The front of a buffer that was sent is behind it; this takes it back where possible.
-        if !buffer.try_reclaim(1) || buffer.capacity() > POOL_BUFFER_BYTES_MAX {
-            return;
-        }
-        let mut buffers = self.lock();
-        if buffers.len() < POOL_BUFFERS_MAX {
-            buffers.push(buffer);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<BytesMut>> {
-        self.0.lock().expect("no holder of this lock panics")
-    }
-}
-
 /// The server's side: decodes requests, encodes responses.
 #[derive(Debug)]
 pub struct ServerCodec {
@@ -396,7 +402,7 @@ impl ServerCodec {
     /// A codec for one connection. Sent buffers go to `pool`.
     pub fn new(pool: BufferPool) -> Self {
         const KINDS: &[u8] = &[kind::BATCH_REQUEST, kind::CONTROL_REQUEST, kind::CANCEL];
-        Self { reader: FrameReader::new(KINDS), pool, context: tarpc::context::current() }
+        Self { reader: FrameReader::new(KINDS, None), pool, context: tarpc::context::current() }
     }
 }
 

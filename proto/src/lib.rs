@@ -11,6 +11,7 @@
 //! - [`limits`]: every bound of the above
 
 pub mod batch;
+mod buffers;
 pub mod codec;
 pub mod control;
 pub mod limits;

@@ -28,6 +28,9 @@ pub enum Mutant {
     /// A session knows its batches by the ids of their requests, which begin anew with each
     /// connection.
     RequestIdsForDuplicates,
+    /// Client and server do nothing for the sake of retries: no session is looked up, no number and
+    /// digest checked, no record kept, no frame held back. To measure what exactly-once costs.
+    NothingForRetries,
 }
 
 static ACTIVE: AtomicU8 = AtomicU8::new(0);
@@ -43,6 +46,19 @@ pub fn activate(mutant: Option<Mutant>) -> Active {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     ACTIVE.store(mutant.map_or(0, |mutant| mutant as u8), Ordering::SeqCst);
     Active(turn)
+}
+
+/// Switches on, for the rest of the process, the mutant that the environment asks for, and says so
+/// on stderr.
+///
+/// # Panics
+///
+/// When `KVS_MUTANT` is not `nothing_for_retries`, the one that whole processes are measured with.
+pub fn activate_from_environment() {
+    let Some(name) = std::env::var_os("KVS_MUTANT").filter(|name| !name.is_empty()) else { return };
+    assert_eq!(name, "nothing_for_retries", "KVS_MUTANT names the mutant that can be measured");
+    ACTIVE.store(Mutant::NothingForRetries as u8, Ordering::SeqCst);
+    eprintln!("this process breaks its promises on purpose: {:?}", Mutant::NothingForRetries);
 }
 
 impl Mutant {

@@ -32,7 +32,7 @@ fn header() -> BatchHeader {
 fn decoded(servers: u32, cut: &Cut) -> Vec<Decoded> {
     let router = router(servers);
     let decode = |frame: &Frame| {
-        let body = cut.assemble(frame, header());
+        let body = cut.assemble(frame, header(), &BufferPool::default());
         assert_eq!(body.len(), cut.request_bytes(frame));
         Decoded::new(&body, &router, frame.server)
     };

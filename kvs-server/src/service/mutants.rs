@@ -28,6 +28,11 @@ fn is_hit() -> bool {
     COUNT.fetch_add(1, Ordering::Relaxed) % ONE_IN == ONE_IN - 1
 }
 
+/// Whether a batch is applied whatever its session and number are, and forgotten.
+pub(super) fn does_nothing_for_retries() -> bool {
+    Mutant::NothingForRetries.is_active()
+}
+
 /// Whether the handler of this batch is cancelled: then half of each group has taken effect, there
 /// is no record, and no reply will come.
 pub(crate) fn is_cancelled(service: &Service, request_id: u64, body: &Bytes) -> bool {

@@ -511,6 +511,51 @@ fn a_reply_becomes_the_buffer_that_is_sent_and_the_old_one_is_spare() {
     assert_eq!(decoded.refusal(), Some((Refusal::Throttled, "try again later")));
 }
 
+/// Frames of these many bytes of body, as a client reads them that gets `step` bytes at a time:
+/// their bodies, and the addresses of their buffers.
+fn read_in_steps(sizes: &[usize], step: usize, pool: &BufferPool) -> Vec<(Vec<u8>, *const u8)> {
+    let mut codec = ClientCodec::with_buffers(Arc::default(), pool.clone());
+    let fill = |size: usize| (0..size).map(|at| (at * 7 / 3) as u8).collect();
+    let sent: Vec<Answered> =
+        (sizes.iter()).map(|size| Answered { id: 1, answer: Answer::Batch(fill(*size)) }).collect();
+    let sent = answered_bytes(&sent);
+    let mut source = BytesMut::with_capacity(64 << 10);
+    let mut read = Vec::new();
+    let mut at = 0;
+    while read.len() < sizes.len() {
+        source.reserve(1);
+        let room = source.capacity() - source.len();
+        let end = sent.len().min(at + step.min(room));
+        source.extend_from_slice(&sent[at..end]);
+        at = end;
+        while let Some(response) = codec.decode(&mut source).unwrap() {
+            let Ok(Response::Batch(frame)) = response.message else { panic!("a batch was sent") };
+            let address = frame.as_ptr();
+            let bytes = pool.share(frame);
+            read.push((bytes[FRAME_HEADER_BYTES..].to_vec(), address));
+        }
+    }
+    assert!(source.is_empty());
+    for (size, (body, _)) in sizes.iter().zip(&read) {
+        assert!(*body == fill(*size), "a body of {size} bytes");
+    }
+    read
+}
+
+#[test]
+fn large_replies_arrive_whole_and_use_one_buffer_again() {
+    let pool = BufferPool::default();
+    let sizes = [300_000, 10, 300_100, 299_000, 65_000, 66_000, 0, 301_000, 40];
+    for step in [1000, 4096, 70_000, usize::MAX] {
+        let read = read_in_steps(&sizes, step, &pool);
+        // The first frame may be announced by anyone, so it gets no memory in advance.
+        assert_eq!(read[2].1, read[3].1, "{step} bytes at a time");
+        assert_eq!(read[3].1, read[7].1, "{step} bytes at a time");
+    }
+    let small = read_in_steps(&[1000; 20], 500, &BufferPool::default());
+    assert_eq!(small.len(), 20);
+}
+
 // What the codec tells besides.
 
 #[test]
