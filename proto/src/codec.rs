@@ -237,9 +237,12 @@ impl FrameReader {
 
     /// Makes room for what is missing of a frame of `total` bytes.
     fn make_room(&mut self, source: &mut BytesMut, total: usize) {
+        let missing = total - source.len();
         match &self.pool {
             Some(pool)
-                if (SHARED_BYTES_MIN..=self.trusted_bytes).contains(&total)
+                if total >= SHARED_BYTES_MIN
+                    && self.trusted_bytes > UNTRUSTED_BYTES
+                    && missing <= self.trusted_bytes
                     && source.capacity() < total =>
             {
                 let mut buffer = pool.take_room(total);
@@ -247,10 +250,7 @@ impl FrameReader {
                 *source = buffer;
                 self.is_pooled = true;
             }
-            _ => {
-                let missing = total - source.len();
-                source.reserve(missing.min(self.trusted_bytes.max(source.len())));
-            }
+            _ => source.reserve(missing.min(self.trusted_bytes.max(source.len()))),
         }
     }
 
