@@ -375,4 +375,4 @@ impl Decoded {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

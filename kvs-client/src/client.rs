@@ -218,11 +218,16 @@ impl Client {
         }
     }
 
+    /// The server that owns a key: its place in the list of hosts, from 0.
+    pub fn server_of(&self, key: impl AsRef<[u8]>) -> usize {
+        let router = &self.shared.router;
+        router.targets()[router.group_of(key.as_ref()) as usize].server
+    }
+
     async fn call(&self, key: &[u8], action: Action<'_>) -> Result<Outcome<Bytes>, Error> {
         let operation = Operation { key, action };
         operation.check()?;
-        let target = self.shared.router.targets()[self.shared.router.group_of(key) as usize];
-        self.plain.call(target.server, &operation).await
+        self.plain.call(self.server_of(key), &operation).await
     }
 
     /// An empty batch with room for `operations_max` operations, whose stamps are reserved by one

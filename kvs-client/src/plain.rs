@@ -1,86 +1,202 @@
 //! The plain API's way: single operations that batch by themselves.
 //!
-//! One task a server owns a lane. What arrives while a batch is on its way leaves together in the
-//! next one: no timer, no wait for a lone caller.
+//! Each server has one batch that is being filled. A caller encodes its operation straight into it
+//! and waits; a task that owns a lane, the *pump*, sends the batch as soon as none is on its way,
+//! and opens the next. So what arrives while a batch is on its way leaves together in the next one:
+//! no timer, and no wait for a lone caller.
+//!
+//! What many callers cost is kept low: an operation is written once, where it is sent from; all
+//! callers of a batch share one allocation, their *flight*, and each takes its own outcome out of
+//! the one reply, on its own thread.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use proto::operation::{Action, Operation, Outcome};
-use tokio::sync::{mpsc, oneshot};
 
+use crate::batcher::Batch;
 use crate::client::Shared;
 use crate::error::Error;
-use crate::lane::{Completed, Lane};
+use crate::lane::Lane;
+use crate::outcomes::Outcomes;
 
-/// Operations that wait for their batch; beyond it callers wait.
-const QUEUE_OPERATIONS_MAX: usize = 16_384;
-/// Most operations that leave together.
+/// Most operations that leave together; beyond them callers wait for the next batch.
 const BATCH_OPERATIONS_MAX: usize = 4096;
+/// Bytes of keys and values after which a batch takes no further operation.
+const BATCH_BYTES: usize = 1 << 20;
 /// Batches in flight to a server.
 const DEPTH: usize = 1;
 
-type Answer = oneshot::Sender<Result<Outcome<Bytes>, Error>>;
-
-/// An operation with its own bytes.
-#[derive(Debug)]
-struct Owned {
-    key: Box<[u8]>,
-    action: OwnedAction,
+/// The operations of one batch, from the first caller's arrival until the last has its outcome.
+#[derive(Debug, Default)]
+struct Flight {
+    /// What became of them; `None` when the client was closed before that was known.
+    landed: OnceLock<Option<Outcomes>>,
+    /// Who waits, in the order of the operations.
+    wakers: Mutex<Vec<Waker>>,
 }
 
-#[derive(Debug)]
-enum OwnedAction {
-    Get,
-    Put(Box<[u8]>),
-    Delete,
-    CompareAndSwap(Option<Box<[u8]>>, Box<[u8]>),
-    Increment(i64),
-}
-
-impl Owned {
-    fn new(operation: &Operation<'_>) -> Self {
-        let action = match operation.action {
-            Action::Get => OwnedAction::Get,
-            Action::Put { value } => OwnedAction::Put(value.into()),
-            Action::Delete => OwnedAction::Delete,
-            Action::CompareAndSwap { expected, value } => {
-                OwnedAction::CompareAndSwap(expected.map(Into::into), value.into())
-            }
-            Action::Increment { by } => OwnedAction::Increment(by),
-            Action::Foreign => unreachable!("clients do not make foreign operations"),
-        };
-        Self { key: operation.key.into(), action }
+impl Flight {
+    fn land(&self, outcomes: Option<Outcomes>) {
+        self.landed.set(outcomes).expect("a flight lands once");
+        for waker in std::mem::take(&mut *lock(&self.wakers)) {
+            waker.wake();
+        }
     }
 
-    fn borrow(&self) -> Operation<'_> {
-        let action = match &self.action {
-            OwnedAction::Get => Action::Get,
-            OwnedAction::Put(value) => Action::Put { value },
-            OwnedAction::Delete => Action::Delete,
-            OwnedAction::CompareAndSwap(expected, value) => {
-                Action::CompareAndSwap { expected: expected.as_deref(), value }
+    /// The outcome of operation `index`, for the task that waits for it.
+    fn poll(&self, index: usize, cx: &Context<'_>) -> Poll<Result<Outcome<Bytes>, Error>> {
+        if self.landed.get().is_none() {
+            let mut wakers = lock(&self.wakers);
+            // Under the lock, because whoever lands the flight takes the wakers after that.
+            if self.landed.get().is_none() {
+                wakers[index].clone_from(cx.waker());
+                return Poll::Pending;
             }
-            OwnedAction::Increment(by) => Action::Increment { by: *by },
-        };
-        Operation { key: &self.key, action }
+        }
+        let landed = self.landed.get().expect("it was there a moment ago");
+        let outcomes = landed.as_ref().ok_or(Error::Closed);
+        Poll::Ready(outcomes.and_then(|outcomes| outcomes.shared(index).map_err(Error::from)))
     }
 }
 
-/// Handles of the tasks, one a server.
+/// The batch that is being filled for one server.
+#[derive(Debug)]
+struct Filling {
+    batch: Batch,
+    bytes: usize,
+    flight: Arc<Flight>,
+    /// The pump, when it waits for an operation.
+    pump: Option<Waker>,
+    /// Callers that found no room.
+    crowd: Vec<Waker>,
+    /// No further operation will come.
+    is_closed: bool,
+}
+
+impl Filling {
+    fn new(batch: Batch) -> Self {
+        Self {
+            batch,
+            bytes: 0,
+            flight: Arc::default(),
+            pump: None,
+            crowd: Vec::new(),
+            is_closed: false,
+        }
+    }
+}
+
+/// What callers and the pump of one server share.
+#[derive(Debug)]
+struct Queue(Mutex<Filling>);
+
+/// A batch that may leave, with those who wait for it.
+type Departure = (Batch, Arc<Flight>);
+
+impl Queue {
+    /// Adds an operation; `Pending` while there is no room.
+    fn poll_push(
+        &self,
+        operation: &Operation<'_>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(Arc<Flight>, usize), Error>> {
+        let mut filling = lock(&self.0);
+        if filling.is_closed {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        let index = filling.batch.len();
+        if index == BATCH_OPERATIONS_MAX || filling.bytes >= BATCH_BYTES {
+            filling.crowd.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if let Err(error) = filling.batch.push(operation) {
+            return Poll::Ready(Err(error.into()));
+        }
+        filling.bytes += payload_bytes(operation);
+        let flight = Arc::clone(&filling.flight);
+        lock(&flight.wakers).push(cx.waker().clone());
+        let pump = filling.pump.take();
+        drop(filling);
+        if let Some(pump) = pump {
+            pump.wake();
+        }
+        Poll::Ready(Ok((flight, index)))
+    }
+
+    /// Takes the operations that wait, and leaves `next` to be filled; `None` when no more will
+    /// come.
+    fn poll_depart(&self, next: &mut Option<Batch>, cx: &Context<'_>) -> Poll<Option<Departure>> {
+        let mut filling = lock(&self.0);
+        if filling.batch.is_empty() {
+            if filling.is_closed {
+                return Poll::Ready(None);
+            }
+            filling.pump = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let next = next.take().expect("an empty batch was made before");
+        let batch = std::mem::replace(&mut filling.batch, next);
+        let flight = std::mem::take(&mut filling.flight);
+        filling.bytes = 0;
+        let crowd = std::mem::take(&mut filling.crowd);
+        drop(filling);
+        crowd.into_iter().for_each(Waker::wake);
+        Poll::Ready(Some((batch, flight)))
+    }
+
+    /// Takes no further operation, and wakes the pump, so that it ends after the last.
+    fn close(&self) -> MutexGuard<'_, Filling> {
+        let mut filling = lock(&self.0);
+        filling.is_closed = true;
+        let pump = filling.pump.take();
+        filling.crowd.drain(..).chain(pump).for_each(Waker::wake);
+        filling
+    }
+}
+
+fn payload_bytes(operation: &Operation<'_>) -> usize {
+    let value_bytes = match operation.action {
+        Action::Put { value } => value.len(),
+        Action::CompareAndSwap { expected, value } => expected.map_or(0, <[u8]>::len) + value.len(),
+        _ => 0,
+    };
+    operation.key.len() + value_bytes
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panicked")
+}
+
+/// The plain API's part of a client. Clones share it; with the last of them its pumps end.
 #[derive(Clone, Debug)]
-pub(crate) struct Plain {
-    queues: Arc<[mpsc::Sender<(Owned, Answer)>]>,
+pub(crate) struct Plain(Arc<Queues>);
+
+#[derive(Debug)]
+struct Queues(Vec<Arc<Queue>>);
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        for queue in &self.0 {
+            drop(queue.close());
+        }
+    }
 }
 
 impl Plain {
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let start_one = |_| {
-            let (queue, operations) = mpsc::channel(QUEUE_OPERATIONS_MAX);
-            tokio::spawn(serve(Lane::new(Arc::clone(shared)), operations));
+            let mut lane = Lane::new(Arc::clone(shared));
+            let filling = Filling::new(lane.batch(BATCH_OPERATIONS_MAX));
+            let queue = Arc::new(Queue(Mutex::new(filling)));
+            let pump = Pump { queue: Arc::clone(&queue), lane, flights: VecDeque::new() };
+            tokio::spawn(pump.run());
             queue
         };
-        Self { queues: (0..shared.links.len()).map(start_one).collect() }
+        Self(Arc::new(Queues((0..shared.links.len()).map(start_one).collect())))
     }
 
     pub(crate) async fn call(
@@ -88,55 +204,72 @@ impl Plain {
         server: usize,
         operation: &Operation<'_>,
     ) -> Result<Outcome<Bytes>, Error> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.queues[server].send((Owned::new(operation), answer)).await;
-        sent.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+        let queue = &self.0.0[server];
+        let (flight, index) = poll_fn(|cx| queue.poll_push(operation, cx)).await?;
+        poll_fn(|cx| flight.poll(index, cx)).await
     }
 }
 
-/// Sends what is queued, one batch after the other, until all clients are gone.
-async fn serve(mut lane: Lane, mut queue: mpsc::Receiver<(Owned, Answer)>) {
-    let mut waiting: std::collections::VecDeque<Vec<Answer>> = std::collections::VecDeque::new();
-    let mut operations = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some(completed) = lane.next(), if lane_is_busy(&waiting) => {
-                deliver(&completed, waiting.pop_front().expect("a batch was in flight"));
-            }
-            count = queue.recv_many(&mut operations, BATCH_OPERATIONS_MAX),
-                if waiting.len() < DEPTH =>
-            {
-                if count == 0 {
-                    break;
+/// Sends one server's batches, one after the other.
+struct Pump {
+    queue: Arc<Queue>,
+    lane: Lane,
+    /// The batches on their way, oldest first.
+    flights: VecDeque<Arc<Flight>>,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        let mut next = None;
+        let mut has_company = false;
+        loop {
+            next.get_or_insert_with(|| self.lane.batch(BATCH_OPERATIONS_MAX));
+            let queue = &self.queue;
+            let departure = async {
+                if has_company {
+                    go_last().await;
                 }
-                let mut batch = lane.batch(count);
-                let mut answers = Vec::with_capacity(count);
-                for (operation, answer) in operations.drain(..) {
-                    match batch.push(&operation.borrow()) {
-                        Ok(()) => answers.push(answer),
-                        Err(error) => drop(answer.send(Err(error.into()))),
-                    }
+                poll_fn(|cx| queue.poll_depart(&mut next, cx)).await
+            };
+            tokio::select! {
+                biased;
+                Some(completed) = self.lane.next(), if !self.flights.is_empty() => {
+                    has_company = completed.outcomes.len() > 1;
+                    self.flights.pop_front().expect("one is on its way")
+                        .land(Some(completed.outcomes));
                 }
-                lane.submit(batch).await;
-                waiting.push_back(answers);
+                departure = departure, if self.flights.len() < DEPTH => {
+                    let Some((batch, flight)) = departure else { return };
+                    self.flights.push_back(flight);
+                    self.lane.submit(batch).await;
+                }
             }
         }
     }
-    while let Some(answers) = waiting.pop_front() {
-        let Some(completed) = lane.next().await else { break };
-        deliver(&completed, answers);
+}
+
+/// Those who wait learn that no outcome will come.
+impl Drop for Pump {
+    fn drop(&mut self) {
+        let filling = std::mem::take(&mut self.queue.close().flight);
+        self.flights.drain(..).chain([filling]).for_each(|flight| flight.land(None));
     }
 }
 
-fn lane_is_busy(waiting: &std::collections::VecDeque<Vec<Answer>>) -> bool {
-    !waiting.is_empty()
+/// Lets the tasks run that are ready now: callers whose operations have just landed send their next
+/// ones, and these leave together instead of one by one. A lone caller is not made to wait for it.
+async fn go_last() {
+    let mut has_waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        // To the end of the thread's queue, without a look at the sockets.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
-fn deliver(completed: &Completed, answers: Vec<Answer>) {
-    for (index, answer) in answers.into_iter().enumerate() {
-        // A caller that stopped waiting does not want to know.
-        drop(answer.send(completed.outcomes.shared(index).map_err(Error::from)));
-    }
-}
+#[cfg(test)]
+mod tests;

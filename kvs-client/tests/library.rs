@@ -53,6 +53,41 @@ async fn every_call_has_its_outcome() {
 }
 
 #[tokio::test]
+async fn concurrent_callers_share_batches_and_a_lone_one_has_its_own() {
+    let (_servers, hosts) = start_all(1, "partitioned").await;
+    let client = Client::connect(&hosts).await.unwrap();
+    client.put("key", "value").await.unwrap();
+    let sent = || client.wire_bytes().0;
+    let before = sent();
+    for _ in 0..64 {
+        client.get("key").await.unwrap();
+    }
+    let alone = sent() - before;
+    let values = futures::future::join_all((0..64).map(|_| client.get("key"))).await;
+    assert!(values.iter().all(|value| value.as_ref().unwrap().as_deref() == Some(b"value")));
+    let together = sent() - before - alone;
+    // A batch's header takes more than its share of the operations.
+    assert!(together < alone / 4, "{together} bytes together, {alone} alone");
+}
+
+#[tokio::test]
+async fn callers_learn_when_their_client_ends_with_its_runtime() {
+    let (_servers, hosts) = start_all(1, "partitioned").await;
+    let (client, runtime) = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(Client::connect(&hosts)).unwrap();
+        (client, runtime)
+    })
+    .await
+    .unwrap();
+    client.put("key", "value").await.unwrap();
+    runtime.shutdown_background();
+    while client.get("key").await != Err(Error::Closed) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn limits_are_refused_before_anything_is_sent() {
     let (_servers, hosts) = start_all(1, "partitioned").await;
     let client = Client::connect(&hosts).await.unwrap();

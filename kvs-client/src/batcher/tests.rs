@@ -13,7 +13,7 @@ fn router(servers: u32) -> Arc<Router> {
     Arc::new(Router::new(&hosts, &hellos).unwrap())
 }
 
-fn batch(servers: u32, operations_max: usize) -> Batch {
+pub(crate) fn batch(servers: u32, operations_max: usize) -> Batch {
     Batch::new(router(servers), 1000, operations_max, 64, Encoders::default())
 }
 

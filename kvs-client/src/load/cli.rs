@@ -57,6 +57,11 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 1, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     depth: u32,
+    /// Each worker does one operation at a time, through the library's plain API, which batches
+    /// what concurrent callers ask for by itself; -batch_size and -depth do not count then
+    #[arg(long, default_value = "false", value_name = "BOOL", num_args = 0..=1,
+        default_missing_value = "true", value_parser = switch)]
+    plain: bool,
     /// Connections per server, shared by all workers
     #[arg(long, default_value_t = 4, value_name = "N", aliases = ["clients", "num_clients"],
         value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -224,6 +229,8 @@ pub(crate) struct Settings {
     pub(crate) batch_size: usize,
     /// Batches in flight per worker.
     pub(crate) depth: usize,
+    /// Whether workers use the plain API.
+    pub(crate) plain: bool,
     /// Runtime threads.
     pub(crate) threads: usize,
     /// The operations' shares.
@@ -302,6 +309,11 @@ impl LoadFlags {
                  {VERIFIED_BYTES_MIN} or more, and leave out -verify=false"
             ));
         }
+        if self.plain {
+            return Err("-history needs the stamps of batches: take -batch_size 1 -depth 1 in \
+                        place of -plain"
+                .to_owned());
+        }
         if self.cleanup {
             return Err("-history ends with the run's keys in place: leave out -cleanup".to_owned());
         }
@@ -346,6 +358,7 @@ impl Cli {
             workers: load.workers as usize,
             batch_size: load.batch_size as usize,
             depth: load.depth as usize,
+            plain: load.plain,
             threads,
             distribution,
             theta: load.theta,
@@ -403,6 +416,7 @@ fn flags_json(
         "workers": load.workers,
         "batch_size": load.batch_size,
         "depth": load.depth,
+        "plain": load.plain,
         "connections": load.connections,
         "threads": threads,
         "workload": mix.name(),
@@ -545,6 +559,7 @@ mod tests {
             (&["-history", "h", "-value_size", "39"], "-value_size 40 or more"),
             (&["-history", "h", "-verify=false"], "-verify=false"),
             (&["-history", "h", "-cleanup"], "-cleanup"),
+            (&["-history", "h", "-plain"], "-plain"),
         ] {
             let error = settings(args).expect_err("the flags are wrong");
             assert!(error.contains(reason), "{args:?}: {error}");

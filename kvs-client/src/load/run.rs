@@ -38,7 +38,7 @@ use super::summary::{self, Observed};
 use super::target::Target;
 use super::text;
 use super::value::{ValueWriter, Verifier};
-use super::worker::{Pace, Worker};
+use super::worker::{Pace, Style, Worker};
 use super::workload::Choice;
 use super::zipfian::Sampler;
 
@@ -247,9 +247,9 @@ impl<T: Target> Run<T> {
     /// Has the workers do a list.
     async fn work_off(&mut self, name: &'static str, list: &Arc<List>, batch_size: usize) {
         self.board.begin(name, None, Some(list.length()));
-        let pace = Pace { batch_size, depth: self.settings.depth };
+        let pace = Pace { batch_size, depth: self.settings.depth, style: Style::Closed };
         let control = Arc::new(Control::unmeasured());
-        self.drive(&control, pace, |_| Source::List(Arc::clone(list))).await;
+        self.drive(&control, &pace, |_| Source::List(Arc::clone(list))).await;
     }
 
     /// Waits for the other clients of the run.
@@ -267,7 +267,9 @@ impl<T: Target> Run<T> {
 
     /// Warms up and measures. `None` when the run was interrupted before the window.
     async fn measure(&mut self) -> Option<Window> {
-        let pace = Pace { batch_size: self.settings.batch_size, depth: self.settings.depth };
+        let Settings { batch_size, depth, .. } = self.settings;
+        let plain = self.target.plain().filter(|_| self.settings.plain);
+        let pace = Pace { batch_size, depth, style: plain.map_or(Style::Closed, Style::Plain) };
         let warmup = self.settings.warmup;
         let (control, goal) = match self.settings.length {
             Length::Time(time) => (Control::for_time(warmup, time), None),
@@ -276,7 +278,7 @@ impl<T: Target> Run<T> {
                 // before, with its replies.
                 let control = Arc::new(Control::for_time(warmup, Duration::ZERO));
                 self.board.begin("warm-up", control.window_end(), None);
-                self.drive_workload(&control, pace, 0).await;
+                self.drive_workload(&control, &pace, 0).await;
                 (Control::for_operations(operations), Some(operations))
             }
         };
@@ -305,7 +307,7 @@ impl<T: Target> Run<T> {
             }
         };
         tokio::select! {
-            () = self.drive_workload(&control, pace, 1) => (),
+            () = self.drive_workload(&control, &pace, 1) => (),
             () = watch => (),
         }
         control.stop();
@@ -320,7 +322,7 @@ impl<T: Target> Run<T> {
     }
 
     /// Has the workers do the workload. `pass` keeps the streams of several passes apart.
-    async fn drive_workload(&mut self, control: &Arc<Control>, pace: Pace, pass: u64) {
+    async fn drive_workload(&mut self, control: &Arc<Control>, pace: &Pace, pass: u64) {
         let mix = Arc::new(self.settings.mix.clone());
         let keyspace = Arc::clone(&self.keyspace);
         let (seed, client) = (self.settings.seed ^ pass << 63, self.settings.client_index);
@@ -340,12 +342,12 @@ impl<T: Target> Run<T> {
     async fn drive(
         &mut self,
         control: &Arc<Control>,
-        pace: Pace,
+        pace: &Pace,
         source: impl Fn(usize) -> Source,
     ) {
         let mut tasks = JoinSet::new();
         for (index, worker) in self.workers.drain(..).enumerate() {
-            tasks.spawn(worker.run(source(index), Arc::clone(control), pace));
+            tasks.spawn(worker.run(source(index), Arc::clone(control), pace.clone()));
         }
         let interrupt = self.interrupt.clone();
         let mut give_up = None;
@@ -454,10 +456,13 @@ fn headline(settings: &Settings) -> String {
         (false, true) => "not verified: that takes 40 bytes",
         (false, false) => "not verified",
     };
+    let style = match settings.plain {
+        true => "one operation at a time through the plain API".to_owned(),
+        false => format!("batches of {batch_size}, {depth} in flight each"),
+    };
     format!(
         "{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\
-         {workers} workers, batches of {batch_size}, {depth} in flight each, {} connections per \
-         server, {threads} threads\n\
+         {workers} workers, {style}, {} connections per server, {threads} threads\n\
          run {}, client {} of {}, seed {seed}\n",
         settings.mix.name(),
         settings.distribution,

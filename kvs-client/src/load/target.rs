@@ -22,6 +22,11 @@ pub(crate) trait Target: Clone + Send + 'static {
     /// The stream of worker number `worker`.
     fn stream(&self, worker: usize) -> Self::Stream;
 
+    /// Its plain API, for single operations that batch by themselves; `None` when it has none.
+    fn plain(&self) -> Option<Client> {
+        None
+    }
+
     /// Its servers, as they were when the run connected.
     fn servers(&self) -> Vec<ServerInfo>;
 
@@ -138,6 +143,10 @@ impl Target for Client {
 
     fn stream(&self, _worker: usize) -> Lane {
         self.lane()
+    }
+
+    fn plain(&self) -> Option<Client> {
+        Some(self.clone())
     }
 
     fn servers(&self) -> Vec<ServerInfo> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use kvs_client::{FailureClass, OperationError};
+use kvs_client::{Client, FailureClass, OperationError};
 
 use super::control::Control;
 use super::history::{WorkerHistory, monotonic_ns};
@@ -15,6 +15,8 @@ use super::recorder::{Classified, Recorder, Reply};
 use super::source::Source;
 use super::target::{Replies, Requests, Stream};
 use super::value::ValueWriter;
+
+mod plain;
 
 /// A worker with all that it owns. It lives through all phases of a run.
 #[derive(Debug)]
@@ -35,13 +37,24 @@ pub(crate) struct Worker<S: Stream> {
     spare: Vec<Plan>,
 }
 
-/// How large batches are, and how many are in flight.
-#[derive(Clone, Copy, Debug)]
+/// How large batches are, how many are in flight, and what makes a worker send.
+#[derive(Clone, Debug)]
 pub(crate) struct Pace {
     /// Operations per batch.
     pub(crate) batch_size: usize,
     /// Batches in flight per worker.
     pub(crate) depth: usize,
+    /// What makes a worker send.
+    pub(crate) style: Style,
+}
+
+/// What makes a worker send.
+#[derive(Clone, Debug)]
+pub(crate) enum Style {
+    /// The reply to an earlier batch: a closed loop.
+    Closed,
+    /// The same with single operations, through the library's plain API.
+    Plain(Client),
 }
 
 impl<S: Stream> Worker<S> {
@@ -83,6 +96,13 @@ impl<S: Stream> Worker<S> {
         pace: Pace,
     ) -> Self {
         self.pending = PendingSwaps::default();
+        if let Style::Plain(client) = &pace.style {
+            let working = self.work_plain(client, &mut source, &control);
+            if control.until_abandoned(working).await.is_none() {
+                self.forget_call(&control);
+            }
+            return self;
+        }
         let is_done = {
             let working = self.work(&mut source, &control, pace);
             control.until_abandoned(working).await.is_some()

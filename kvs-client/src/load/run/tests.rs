@@ -78,6 +78,26 @@ async fn servers_inside_the_process_execute_what_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn single_operations_through_the_plain_api_are_verified_and_counted() {
+    let (servers, hosts) = start_all(2, "partitioned").await;
+    let mix = "get=30,put=10,insert=10,del=20,cas=20,incr=10";
+    let args = ["-mix", mix, "-operations", "3000", "-plain", "-cleanup"];
+    let (ending, result) = run_with(&hosts, "plain", &args).await;
+    assert_eq!((ending, result.operations, result.verified), (Ending::Clean, 3000, true));
+    let batches = result.latency_us.batches.expect("each operation is its own").count;
+    assert_eq!(batches, 3000);
+    assert_eq!(keys(&servers), 0);
+    // The twin: the same run on values that nobody wrote for it.
+    let client = Client::connect(&hosts).await.expect("the servers are there");
+    for key in 0..2000 {
+        client.put(key.to_string(), [b'x'; 128]).await.expect("the key is written");
+    }
+    let args = ["-preload=false", "-workload", "C", "-operations", "500", "-plain"];
+    let (ending, result) = run_with(&hosts, "plain-wrong", &args).await;
+    assert_eq!((ending, result.value_mismatches), (Ending::Faulty, 500));
+}
+
+#[tokio::test]
 async fn counters_deletes_and_swaps_are_done_and_cleaned_up() {
     let (servers, hosts) = start_all(2, "partitioned").await;
     let mix = "get=30,put=10,insert=10,del=20,cas=20,incr=10";
