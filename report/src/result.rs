@@ -124,6 +124,27 @@ pub struct RunResult {
     pub timeline: Timeline,
     /// What the client's process used during the window.
     pub resources: Resources,
+    /// The open loop, where operations arrived by a schedule; `None` in a closed loop, and in files
+    /// that were written before there was one.
+    #[serde(default)]
+    pub open_loop: Option<OpenLoop>,
+}
+
+/// Load that arrives by a schedule. Latencies of such a run count from the intended start of each
+/// operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// Arrivals per second.
+    pub offered_operations_per_second: f64,
+    /// How they follow each other: `poisson` or `fixed`.
+    pub arrivals: String,
+    /// How long ago the oldest operation that was due and not sent should have started, when the
+    /// window ended.
+    pub backlog_s: f64,
+    /// About how many operations were due and not sent then.
+    pub backlog_operations: u64,
+    /// How late idle workers were woken, in microseconds. Latencies include it.
+    pub pacer_lateness_us: Latency,
 }
 
 /// Latencies from invocation to response; `None` for a kind that did not occur.
@@ -460,6 +481,13 @@ pub(crate) mod tests {
                 network_received_bytes_per_s: level,
                 network_sent_bytes_per_s: level,
             },
+            open_loop: Some(OpenLoop {
+                offered_operations_per_second: 500.0,
+                arrivals: "poisson".to_owned(),
+                backlog_s: 0.01,
+                backlog_operations: 5,
+                pacer_lateness_us: latency,
+            }),
         }
     }
 
@@ -495,13 +523,18 @@ pub(crate) mod tests {
         let error = RunResult::parse(&result.to_string(), path).unwrap_err();
         assert!(matches!(error, ResultError::Malformed { .. }), "{error}");
         assert!(error.to_string().contains("preload"), "{error}");
+
+        result["preload"] = serde_json::Value::Null;
+        result.as_object_mut().unwrap().remove("open_loop").unwrap();
+        assert_eq!(RunResult::parse(&result.to_string(), path).unwrap().open_loop, None);
     }
 
     #[test]
     fn every_field_must_be_there() {
         let whole = serde_json::to_value(sample()).unwrap();
         let path = Path::new("fields.json");
-        for field in whole.as_object().unwrap().keys() {
+        // Files from before there were open loops are read as closed ones.
+        for field in whole.as_object().unwrap().keys().filter(|field| *field != "open_loop") {
             let mut part = whole.clone();
             part.as_object_mut().unwrap().remove(field).unwrap();
             let error = RunResult::parse(&part.to_string(), path).unwrap_err();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kvs_client::Config;
 use serde_json::json;
 
+use super::open_loop::Spacing;
 use super::permutation::LENGTH_MAX;
 use super::random::mix;
 use super::value::{VERIFIED_BYTES_MIN, ValueSize};
@@ -62,6 +63,14 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value = "false", value_name = "BOOL", num_args = 0..=1,
         default_missing_value = "true", value_parser = switch)]
     plain: bool,
+    /// Open loop: so many operations per second of this client arrive by a schedule, whether earlier
+    /// ones are answered or not; a batch takes what is due, and latency counts from the intended
+    /// start [default: closed loop]
+    #[arg(long, value_name = "N", conflicts_with = "plain", value_parser = rate)]
+    rate: Option<f64>,
+    /// How the arrivals of -rate follow each other
+    #[arg(long, value_enum, default_value_t = Spacing::Poisson, value_name = "NAME")]
+    arrivals: Spacing,
     /// Connections per server, shared by all workers
     #[arg(long, default_value_t = 4, value_name = "N", aliases = ["clients", "num_clients"],
         value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -213,6 +222,11 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=1e9).contains(rate));
+    rate.ok_or_else(|| "a rate is 0.001 to 1e9 operations per second".to_owned())
+}
+
 fn theta(text: &str) -> Result<f64, String> {
     let theta = text.parse().ok().filter(|theta| (0.0..5.0).contains(theta));
     theta.ok_or_else(|| "a skew is 0 (uniform) up to, but not including, 5".to_owned())
@@ -229,6 +243,10 @@ pub(crate) struct Settings {
     pub(crate) batch_size: usize,
     /// Batches in flight per worker.
     pub(crate) depth: usize,
+    /// Operations per second that arrive in an open loop; `None` in a closed one.
+    pub(crate) rate: Option<f64>,
+    /// How they follow each other.
+    pub(crate) arrivals: Spacing,
     /// Whether workers use the plain API.
     pub(crate) plain: bool,
     /// Runtime threads.
@@ -358,6 +376,8 @@ impl Cli {
             workers: load.workers as usize,
             batch_size: load.batch_size as usize,
             depth: load.depth as usize,
+            rate: load.rate,
+            arrivals: load.arrivals,
             plain: load.plain,
             threads,
             distribution,
@@ -416,6 +436,8 @@ fn flags_json(
         "workers": load.workers,
         "batch_size": load.batch_size,
         "depth": load.depth,
+        "rate": load.rate,
+        "arrivals": load.arrivals.to_string(),
         "plain": load.plain,
         "connections": load.connections,
         "threads": threads,
@@ -555,7 +577,10 @@ mod tests {
             (&["-client_index", "0"], "client_index"),
             (&["-hosts", "nowhere"], "host:port"),
             (&["-inflight_bytes_max", "1"], "inflight_bytes_max"),
-            (&["-rate", "5"], "rate"),
+            (&["-rate", "0"], "a rate is"),
+            (&["-rate", "nan"], "a rate is"),
+            (&["-rate", "5", "-plain"], "plain"),
+            (&["-arrivals", "monday"], "arrivals"),
             (&["-history", "h", "-value_size", "39"], "-value_size 40 or more"),
             (&["-history", "h", "-verify=false"], "-verify=false"),
             (&["-history", "h", "-cleanup"], "-cleanup"),

@@ -66,6 +66,15 @@ impl Control {
         before.min(wanted) as usize
     }
 
+    /// Whether no further batch may be sent.
+    pub(crate) fn is_over(&self) -> bool {
+        let none_left =
+            self.operations_left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) == 0);
+        none_left
+            || self.stopped.load(Ordering::Relaxed)
+            || self.elapsed_ns(Instant::now()) >= self.window_end_ns.load(Ordering::Relaxed)
+    }
+
     /// Ends the phase and its window now: workers take their open replies and no new batches.
     pub(crate) fn stop(&self) {
         let now = self.elapsed_ns(Instant::now());
@@ -136,7 +145,9 @@ mod tests {
     fn stopping_ends_the_window_early_and_never_extends_it() {
         let control = Control::for_time(Duration::ZERO, 3_600 * SECOND);
         assert_eq!(control.take(10), 10);
+        assert!(!control.is_over());
         control.stop();
+        assert!(control.is_over());
         let end = control.window_end().expect("the window has ended");
         assert!(end <= Instant::now());
         assert_eq!(control.take(10), 0);
@@ -148,7 +159,9 @@ mod tests {
     #[test]
     fn operations_are_handed_out_exactly() {
         let control = Control::for_operations(25);
+        assert!(!control.is_over());
         assert_eq!([0; 4].map(|_| control.take(10)), [10, 10, 5, 0]);
+        assert!(control.is_over());
         assert!(control.in_window(Instant::now()).is_some());
         assert_eq!(control.window_end(), None);
     }

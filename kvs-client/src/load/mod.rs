@@ -11,7 +11,9 @@
 //!
 //! - **Latency** is that of a batch, from before its first operation is drawn until its outcomes
 //!   are seen; all its operations share it. Waiting for room in the bytes in flight is included.
-//!   The loop is closed: a slow server slows down the load. Latencies are of completed operations.
+//!   The loop is closed: a slow server slows down the load. With `-rate` it is open: operations
+//!   arrive by a schedule, and each one's latency counts from its intended start. Latencies are of
+//!   completed operations.
 //! - **Throughput** counts operations that completed, acknowledged as executed, inside the window.
 //!   What is in flight when it ends is waited for, but not counted.
 //! - **A read-modify-write** counts as its GET and each of its CASes.
@@ -33,6 +35,7 @@
 //! - [`plan`], [`source`], [`value`]: what a batch does
 //! - [`target`]: what is driven
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
+//! - [`open_loop`], [`pacer`]: operations that arrive by a schedule
 //! - [`history`]: what is written down for the checker
 //! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown
 //! - [`in_process`]: servers inside this process, for `-hosts mem:N`
@@ -45,6 +48,8 @@ mod in_process;
 mod interrupt;
 mod keyspace;
 mod memory;
+mod open_loop;
+mod pacer;
 mod permutation;
 mod plan;
 mod progress;

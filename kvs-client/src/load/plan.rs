@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) invocation: Instant,
     /// The same on the clock that all processes share, where a history is written.
     pub(crate) invoked_ns: u64,
+    /// When each operation was meant to start, in an open loop; else it is empty.
+    pub(crate) due: Vec<Instant>,
     /// Stamp of the first operation.
     pub(crate) first_stamp: u64,
     /// What it does. [`Kind::Swap`]s come first.
@@ -104,6 +106,7 @@ impl Plan {
         Self {
             invocation: Instant::now(),
             invoked_ns: 0,
+            due: Vec::new(),
             first_stamp: 0,
             operations: Vec::new(),
             attempts: Vec::new(),
@@ -115,6 +118,7 @@ impl Plan {
     /// Begins a new batch in the old one's memory.
     pub(crate) fn begin(&mut self) {
         self.invocation = Instant::now();
+        self.due.clear();
         self.operations.clear();
         self.attempts.clear();
         self.expected.clear();

@@ -224,6 +224,20 @@ impl LatencyHistograms {
         self.increments.record(latency_us, counts.increments);
     }
 
+    /// Adds one operation of this kind.
+    fn record_one(&mut self, latency: Duration, kind: Kind) {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.operations.record(latency_us, 1);
+        let of_kind = match kind {
+            Kind::Get | Kind::Read => &mut self.gets,
+            Kind::Put | Kind::Insert | Kind::ResetCounter => &mut self.puts,
+            Kind::Delete | Kind::DeleteCounter => &mut self.deletes,
+            Kind::Swap => &mut self.swaps,
+            Kind::Increment => &mut self.increments,
+        };
+        of_kind.record(latency_us, 1);
+    }
+
     fn add(&mut self, other: &Self) {
         self.batches.add(&other.batches);
         self.operations.add(&other.operations);
@@ -281,6 +295,7 @@ impl Recorder {
     ) -> Counts {
         assert_eq!(replies.len(), plan.operations.len(), "each operation has one outcome");
         let mut counts = Counts::default();
+        let in_window = control.in_window(response);
         for (index, (planned, reply)) in plan.operations.iter().zip(replies).enumerate() {
             counts.retried += u64::from(reply.reissued);
             let mut writer = None;
@@ -288,6 +303,10 @@ impl Recorder {
                 Ok(outcome) => {
                     self.acknowledged[reply.server] += 1;
                     counts.operations += 1;
+                    if let (Some(due), Some(_)) = (plan.due.get(index), in_window) {
+                        let latency = response.saturating_duration_since(*due);
+                        self.latencies.record_one(latency, planned.kind());
+                    }
                     let attempts = plan.attempts.get(index).copied().unwrap_or(0);
                     writer = self.outcome(*planned, attempts, *outcome, &mut counts, pending);
                 }
@@ -295,9 +314,10 @@ impl Recorder {
             }
             note(index, &reply, writer);
         }
-        if let Some(at) = control.in_window(response) {
+        if let Some(at) = in_window {
             let latency = response.saturating_duration_since(plan.invocation);
-            self.latencies.record(latency, &counts);
+            let done = if plan.due.is_empty() { &counts } else { &Counts::default() };
+            self.latencies.record(latency, done);
             let bucket = (at.as_nanos() / TIMELINE_BUCKET.as_nanos()) as usize;
             if self.timeline.len() <= bucket {
                 self.timeline.resize(bucket + 1, 0);
@@ -593,6 +613,36 @@ mod tests {
         assert_eq!(recorder.acknowledged, [2, 0]);
         assert_eq!(recorder.faults.value_mismatches, 1);
         assert!(recorder.timeline.is_empty());
+    }
+
+    #[test]
+    fn latency_counts_from_the_intended_start_where_there_is_one() {
+        let control = Control::for_operations(10);
+        let kinds = [(Kind::Get, 1), (Kind::Get, 2), (Kind::Put, 3)];
+        let outcomes = || {
+            [Outcome::Missing, Outcome::Missing, Outcome::Done]
+                .map(Ok::<Outcome<&[u8]>, Failed>)
+                .into_iter()
+                .map(|outcome| Reply { outcome, server: 0, reissued: false })
+        };
+        let p50_us = |due: &[Duration]| {
+            let mut recorder = recorder();
+            let mut plan = plan(&kinds);
+            let response = plan.invocation + Duration::from_millis(1);
+            plan.due = due.iter().map(|early| plan.invocation - *early).collect();
+            let pending = &mut PendingSwaps::default();
+            recorder.batch(&plan, response, &control, outcomes(), pending, |_, _, _| {});
+            let latencies = &recorder.latencies;
+            let of = |histogram: &LatencyHistogram| {
+                let histogram = histogram.distribution().expect("there was such an operation");
+                (histogram.len(), histogram.value_at_quantile(0.5) / 1000)
+            };
+            [of(&latencies.operations), of(&latencies.gets), of(&latencies.puts)]
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(p50_us(&[ms(9), ms(4), ms(0)]), [(3, 5), (2, 5), (1, 1)]);
+        // The twin: in a closed loop all have the batch's.
+        assert_eq!(p50_us(&[]), [(3, 1), (2, 1), (1, 1)]);
     }
 
     #[test]

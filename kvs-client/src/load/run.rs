@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, bail};
 use checker::history::{Clock, HistoryWriter};
 use kvs_client::{Client, ServerInfo};
-use report::result::{Preload, RunResult};
+use report::result::{OpenLoop, Preload, RunResult};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -29,6 +29,7 @@ use super::in_process::InProcess;
 use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
+use super::open_loop::Arrivals;
 use super::progress::{Board, Progress, write_lines};
 use super::random::Random;
 use super::recorder::{Faults, Recorder};
@@ -83,6 +84,8 @@ struct Run<T: Target> {
     workers: Vec<Worker<T::Stream>>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     interrupt: Interrupt,
+    /// What is told of the open loop, once it was run.
+    open_loop: Option<OpenLoop>,
 }
 
 /// Does the run, and prints and writes its result.
@@ -182,7 +185,7 @@ impl<T: Target> Run<T> {
             Worker::new(index, target.stream(index), values, random, recorder, board, history)
         };
         let workers = recorders.iter().enumerate().map(worker).collect();
-        Self { settings, target, keyspace, board, workers, recorders, interrupt }
+        Self { settings, target, keyspace, board, workers, recorders, interrupt, open_loop: None }
     }
 
     /// All phases up to the result.
@@ -334,7 +337,19 @@ impl<T: Target> Run<T> {
                 random,
             )))
         };
-        self.drive(control, pace, source).await;
+        let Some(rate) = self.settings.rate else {
+            return self.drive(control, pace, source).await;
+        };
+        let arrivals = Arrivals::new(rate, self.settings.arrivals, seed, client);
+        let pacer = arrivals.start_pacer(control);
+        let pace = Pace { style: Style::Open(Arc::clone(&arrivals)), ..pace.clone() };
+        self.drive(control, &pace, source).await;
+        control.stop();
+        let end = control.window_end().expect("a stopped phase has ended");
+        self.open_loop = Some(arrivals.report(end));
+        if let Err(panicked) = pacer.join() {
+            std::panic::resume_unwind(panicked);
+        }
     }
 
     /// Runs all workers until their sources are empty or the phase ends, and all replies are
@@ -422,6 +437,7 @@ impl<T: Target> Run<T> {
             connections: (self.target.servers().len() * self.settings.client.connections) as u64,
             samples,
             interrupted: self.interrupt.is_raised(),
+            open_loop: self.open_loop.clone(),
         }
     }
 }
@@ -456,9 +472,15 @@ fn headline(settings: &Settings) -> String {
         (false, true) => "not verified: that takes 40 bytes",
         (false, false) => "not verified",
     };
-    let style = match settings.plain {
-        true => "one operation at a time through the plain API".to_owned(),
-        false => format!("batches of {batch_size}, {depth} in flight each"),
+    let style = match (settings.plain, settings.rate) {
+        (true, _) => "one operation at a time through the plain API".to_owned(),
+        (_, None) => format!("batches of {batch_size}, {depth} in flight each"),
+        (_, Some(rate)) => format!(
+            "an open loop at {} ({} arrivals), batches of up to {batch_size}, {depth} in flight \
+             each",
+            text::rate(rate),
+            settings.arrivals
+        ),
     };
     format!(
         "{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\

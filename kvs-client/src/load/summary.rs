@@ -4,8 +4,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use report::result::{
-    Acknowledged, Build, Latencies, Latency, Level, Preload, RESULT_VERSION, Resources, RunResult,
-    Timeline, hit_ratio, ratio,
+    Acknowledged, Build, Latencies, Latency, Level, OpenLoop, Preload, RESULT_VERSION, Resources,
+    RunResult, Timeline, hit_ratio, ratio,
 };
 
 use super::cli::Settings;
@@ -36,6 +36,8 @@ pub(crate) struct Observed {
     pub(crate) samples: Vec<Sample>,
     /// Whether the run was cut short.
     pub(crate) interrupted: bool,
+    /// What is told of the open loop, if it was one.
+    pub(crate) open_loop: Option<OpenLoop>,
 }
 
 /// Puts the result together.
@@ -91,6 +93,7 @@ pub(crate) fn result(settings: &Settings, recorder: &Recorder, observed: &Observ
             operations: recorder.timeline.clone(),
         },
         resources: resources(observed),
+        open_loop: observed.open_loop.clone(),
     }
 }
 
@@ -159,6 +162,11 @@ pub(crate) fn render(result: &RunResult, swaps_given_up: u64) -> String {
         format!("{} in {:.2} s{interrupted}", text::count(result.operations), result.window_s),
     );
     row("throughput", text::rate(result.operations_per_second));
+    if let Some(open_loop) = &result.open_loop {
+        let (offered, pacer) = open_loop_text(open_loop, result.operations_per_second);
+        row("offered", offered);
+        row("pacer", pacer);
+    }
     row("hit ratio", hit_text(result));
     for (name, count) in [
         ("puts", result.puts),
@@ -214,6 +222,32 @@ pub(crate) fn render(result: &RunResult, swaps_given_up: u64) -> String {
     let latencies = latency_table(&result.latency_us);
     format!("{warning}{}\n\n{latencies}\n", flush_left(&mut table))
 }
+
+/// What was offered and what became of it, and how late the pacer was.
+fn open_loop_text(open_loop: &OpenLoop, completed: f64) -> (String, String) {
+    let OpenLoop { offered_operations_per_second: rate, arrivals, .. } = open_loop;
+    let mut offered = format!("{}, {arrivals} arrivals", text::rate(*rate));
+    if completed < SATURATED_BELOW * rate {
+        offered.push_str(&format!(
+            "; OVERLOADED: {:.1}% of it completed, {} operations ({:.2} s) were due and not sent \
+             at the end",
+            100.0 * completed / rate,
+            text::count(open_loop.backlog_operations),
+            open_loop.backlog_s,
+        ));
+    }
+    let late = &open_loop.pacer_lateness_us;
+    let pacer = format!(
+        "late by {} p50, {} p99, {} max; included in the latencies",
+        text::latency(late.p50),
+        text::latency(late.p99),
+        text::latency(late.max)
+    );
+    (offered, pacer)
+}
+
+/// Part of the offered load below which what completed does not keep up.
+const SATURATED_BELOW: f64 = 0.98;
 
 fn hit_text(result: &RunResult) -> String {
     let (hits, gets) = (text::count(result.hits), text::count(result.gets));
@@ -316,6 +350,7 @@ mod tests {
             connections: 8,
             samples: vec![sample(9_500, 900.0), sample(10_500, 100.0), sample(11_500, 200.0)],
             interrupted: false,
+            open_loop: None,
         }
     }
 
@@ -368,6 +403,23 @@ mod tests {
         }
         assert!(!text.contains("swaps") && !text.contains("ops/s"), "{text}");
         assert_eq!(text.contains("debug build"), cfg!(debug_assertions));
+        assert!(!text.contains("offered") && !text.contains("OVERLOADED"), "{text}");
+        let lateness = Latency { p50: 20.0, p99: 60.0, max: 70.0, ..Latency::default() };
+        let mut open_loop = OpenLoop {
+            offered_operations_per_second: 2.0,
+            arrivals: "poisson".to_owned(),
+            backlog_s: 0.5,
+            backlog_operations: 1,
+            pacer_lateness_us: lateness,
+        };
+        result.open_loop = Some(open_loop.clone());
+        let text = render(&result, 0);
+        assert!(text.contains("2 op/s, poisson") && text.contains("60 us p99"), "{text}");
+        assert!(!text.contains("OVERLOADED"), "{text}");
+        open_loop.offered_operations_per_second = 4.0;
+        result.open_loop = Some(open_loop);
+        let text = render(&result, 0);
+        assert!(text.contains("OVERLOADED: 50.0%") && text.contains("0.50 s"), "{text}");
         result.compare_and_swaps = 10;
         result.cas_mismatches = 7;
         assert!(render(&result, 3).contains("10, 7 mismatched, 3 given up"));

@@ -8,6 +8,7 @@ use kvs_client::{Client, FailureClass, OperationError};
 
 use super::control::Control;
 use super::history::{WorkerHistory, monotonic_ns};
+use super::open_loop::Arrivals;
 use super::plan::{Kind, PendingSwaps, Plan};
 use super::progress::Board;
 use super::random::Random;
@@ -16,6 +17,7 @@ use super::source::Source;
 use super::target::{Replies, Requests, Stream};
 use super::value::ValueWriter;
 
+mod open;
 mod plain;
 
 /// A worker with all that it owns. It lives through all phases of a run.
@@ -53,7 +55,9 @@ pub(crate) struct Pace {
 pub(crate) enum Style {
     /// The reply to an earlier batch: a closed loop.
     Closed,
-    /// The same with single operations, through the library's plain API.
+    /// A schedule: an open loop.
+    Open(Arc<Arrivals>),
+    /// The reply to an earlier operation, with single operations through the library's plain API.
     Plain(Client),
 }
 
@@ -104,7 +108,14 @@ impl<S: Stream> Worker<S> {
             return self;
         }
         let is_done = {
-            let working = self.work(&mut source, &control, pace);
+            let working = async {
+                match &pace.style {
+                    Style::Open(arrivals) => {
+                        self.work_open(arrivals, &mut source, &control, &pace).await;
+                    }
+                    _ => self.work(&mut source, &control, &pace).await,
+                }
+            };
             control.until_abandoned(working).await.is_some()
         };
         if !is_done {
@@ -116,7 +127,7 @@ impl<S: Stream> Worker<S> {
         self
     }
 
-    async fn work(&mut self, source: &mut Source, control: &Control, pace: Pace) {
+    async fn work(&mut self, source: &mut Source, control: &Control, pace: &Pace) {
         loop {
             while self.in_flight.len() < pace.depth {
                 if !self.send(source, control, pace.batch_size).await {
@@ -130,13 +141,28 @@ impl<S: Stream> Worker<S> {
 
     /// Sends the next batch; `false` when there is none.
     async fn send(&mut self, source: &mut Source, control: &Control, batch_size: usize) -> bool {
-        if self.history.as_ref().is_some_and(WorkerHistory::has_failed) || self.stream.is_lost() {
+        if !self.may_send() {
             return false;
         }
-        let operations_max = control.take(batch_size);
-        if operations_max == 0 {
-            return false;
+        match control.take(batch_size) {
+            0 => false,
+            operations_max => self.send_batch(source, operations_max, &mut Vec::new()).await,
         }
+    }
+
+    fn may_send(&self) -> bool {
+        let has_failed = self.history.as_ref().is_some_and(WorkerHistory::has_failed);
+        !has_failed && !self.stream.is_lost()
+    }
+
+    /// Sends a batch of at most so many operations; `false` when the source has none. In an open
+    /// loop, `due` says when each of them was meant to start; it comes back empty.
+    async fn send_batch(
+        &mut self,
+        source: &mut Source,
+        operations_max: usize,
+        due: &mut Vec<Instant>,
+    ) -> bool {
         let mut plan = self.spare.pop().unwrap_or_else(Plan::new);
         let invoked_ns = self.history.as_ref().map_or(0, |_| monotonic_ns());
         source.plan(&mut plan, operations_max, &self.pending);
@@ -147,6 +173,7 @@ impl<S: Stream> Worker<S> {
         let mut batch = self.stream.batch(plan.operations.len());
         self.fill(&mut batch, &plan).expect("keys and values of a workload are within the limits");
         plan.invoked_ns = invoked_ns;
+        std::mem::swap(&mut plan.due, due);
         plan.first_stamp = batch.first_stamp();
         if let Some(history) = &self.history {
             let swaps = plan.operations[..plan.attempts.len()].iter().enumerate();

@@ -4,7 +4,16 @@
 #[path = "../../../tests/support/mod.rs"]
 pub(in crate::load) mod support;
 
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kvs_client::{Connector, Endpoint, Stream, SystemConnector};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::cli::Cli;
 use super::*;
@@ -21,6 +30,17 @@ async fn run_until(
     args: &[&str],
     interrupt: Interrupt,
 ) -> anyhow::Result<(Ending, RunResult)> {
+    run_through(None, hosts, name, args, interrupt).await
+}
+
+/// The same over another connector than the system's.
+async fn run_through(
+    connector: Option<Arc<dyn Connector>>,
+    hosts: &str,
+    name: &str,
+    args: &[&str],
+    interrupt: Interrupt,
+) -> anyhow::Result<(Ending, RunResult)> {
     let path = result_path(name);
     let json = path.to_str().expect("the path is text").to_owned();
     let fixed =
@@ -28,7 +48,9 @@ async fn run_until(
     let warmup = if args.contains(&"-warmup_secs") { &[][..] } else { &["-warmup_secs", "0"] };
     let args = [&fixed[..], warmup, &["-json", &json], args].concat();
     let cli: Cli = flags::try_parse_from(args).expect("the flags are right");
-    let ending = run(cli.settings().expect("the flags go together"), interrupt).await?;
+    let mut settings = cli.settings().expect("the flags go together");
+    settings.client.connector = connector.unwrap_or(settings.client.connector);
+    let ending = run(settings, interrupt).await?;
     let result = RunResult::read(&path).expect("the result was written");
     std::fs::remove_file(&path).expect("the result is there");
     Ok((ending, result))
@@ -95,6 +117,137 @@ async fn single_operations_through_the_plain_api_are_verified_and_counted() {
     let args = ["-preload=false", "-workload", "C", "-operations", "500", "-plain"];
     let (ending, result) = run_with(&hosts, "plain-wrong", &args).await;
     assert_eq!((ending, result.value_mismatches), (Ending::Faulty, 500));
+}
+
+/// How long replies are held back in the tests of the open loop.
+const STALL: Duration = Duration::from_millis(60);
+
+/// A run on a server whose replies are held back for [`STALL`] once it has executed some
+/// operations of the workload.
+async fn stalled(name: &str, args: &[&str]) -> RunResult {
+    let (servers, hosts) = start_all(1, "partitioned").await;
+    let gate = Arc::new(Gate::default());
+    let stall = async {
+        while servers[0].service.statistics().snapshot().counts.operations() < 2000 + 300 {
+            tokio::task::yield_now().await;
+        }
+        gate.set(true);
+        let start = Instant::now();
+        while start.elapsed() < STALL {
+            tokio::task::yield_now().await;
+        }
+        gate.set(false);
+    };
+    let connector: Arc<dyn Connector> = Arc::new(GatedConnector(Arc::clone(&gate)));
+    let run = run_through(Some(connector), &hosts, name, args, Interrupt::new());
+    let (done, ()) = tokio::join!(run, stall);
+    let (ending, result) = done.expect("the run has a result");
+    assert_eq!(ending, Ending::Clean);
+    result
+}
+
+#[tokio::test]
+async fn an_open_loop_counts_the_wait_behind_a_stall_and_a_closed_one_does_not() {
+    // 600 of the 2,000 operations are due in the stall, half of them in its first half.
+    let args = ["-rate", "10000", "-arrivals", "fixed", "-operations", "2000"];
+    let result = stalled("open", &args).await;
+    let half_us = STALL.as_micros() as f64 / 2.0;
+    let latency = result.latency_us.operations.expect("operations completed");
+    assert_eq!(latency.count, 2000);
+    assert!(latency.p95 >= half_us, "{latency:?}");
+    let open_loop = result.open_loop.expect("it was an open loop");
+    assert_eq!(open_loop.offered_operations_per_second, 10_000.0);
+    assert!(open_loop.pacer_lateness_us.count > 0, "workers waited for arrivals");
+    // The twin: four batches were on their way, and nothing else noticed.
+    let args = ["-operations", "20000", "-batch_size", "10"];
+    let result = stalled("closed", &args).await;
+    let latency = result.latency_us.operations.expect("operations completed");
+    assert!(latency.max >= half_us && latency.p50 < half_us, "{latency:?}");
+    assert_eq!(result.open_loop, None);
+}
+
+#[tokio::test]
+async fn an_overloaded_open_loop_ends_on_time_and_tells_its_backlog() {
+    let (_servers, hosts) = start_all(1, "partitioned").await;
+    let args = ["-rate", "1e9", "-secs", "0.2", "-batch_size", "10"];
+    let (ending, result) = run_with(&hosts, "overload", &args).await;
+    assert_eq!((ending, result.window_s), (Ending::Clean, 0.2));
+    let open_loop = result.open_loop.expect("it was an open loop");
+    assert!(open_loop.backlog_operations > 100_000_000, "{open_loop:?}");
+    let done = result.operations_per_second / open_loop.offered_operations_per_second;
+    assert!(done < 0.5, "{done}");
+    // The twin: what is offered slowly is done, and nothing is left.
+    let args = ["-rate", "500", "-secs", "0.5"];
+    let (ending, result) = run_with(&hosts, "unloaded", &args).await;
+    let open_loop = result.open_loop.expect("it was an open loop");
+    assert_eq!(ending, Ending::Clean);
+    assert!(result.operations > 0 && open_loop.backlog_operations < 250, "{open_loop:?}");
+}
+
+/// Holds replies back while it is closed.
+#[derive(Debug, Default)]
+struct Gate {
+    is_closed: AtomicBool,
+    readers: Mutex<Vec<Waker>>,
+}
+
+impl Gate {
+    fn set(&self, is_closed: bool) {
+        let mut readers = self.readers.lock().expect("no holder panicked");
+        self.is_closed.store(is_closed, Ordering::Relaxed);
+        readers.drain(..).for_each(Waker::wake);
+    }
+}
+
+#[derive(Debug)]
+struct GatedConnector(Arc<Gate>);
+
+impl Connector for GatedConnector {
+    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let (connecting, gate) = (SystemConnector.connect(endpoint), Arc::clone(&self.0));
+        let gated = async move { Ok(Box::new(Gated { inner: connecting.await?, gate }) as Box<_>) };
+        gated.boxed()
+    }
+}
+
+struct Gated {
+    inner: Box<dyn Stream>,
+    gate: Arc<Gate>,
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        {
+            let mut readers = self.gate.readers.lock().expect("no holder panicked");
+            if self.gate.is_closed.load(Ordering::Relaxed) {
+                readers.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        Pin::new(&mut *self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner).poll_shutdown(cx)
+    }
 }
 
 #[tokio::test]
