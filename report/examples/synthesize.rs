@@ -232,5 +232,6 @@ fn client_result(
             network_received_bytes_per_s: level(9e8, 9.5e8),
             network_sent_bytes_per_s: level(2e8, 2.2e8),
         },
+        open_loop: None,
     }
 }
