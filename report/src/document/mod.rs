@@ -191,7 +191,7 @@ impl Maker<'_> {
                 let Some(results) = self.results(name)? else { return Ok(not_measured(name)) };
                 let picture = plots::of_results(picture, &results, curve)?;
                 let shown = self.picture(&picture);
-                Ok(format!("{shown}\n{}", markdown::command(&results.header.command)))
+                Ok(format!("{shown}{}", markdown::command(&results.header.command)))
             }
             Kind::Run { name } => {
                 let folder = self.folder.join("results").join(name);

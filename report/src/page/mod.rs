@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");
         }
         assert_eq!(page.matches("<svg ").count(), 5);
-        assert!(page.contains("shared one machine"), "a warning of the place");
+        assert!(page.contains("Servers and clients shared one machine."), "a warning of the place");
     }
 
     #[test]

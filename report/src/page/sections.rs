@@ -102,7 +102,7 @@ pub(super) fn warnings(page: &Page<'_>) -> Markup {
             h2 { "Warnings" }
             ul #warnings .warnings {
                 @for warning in warnings {
-                    li { b { (warning.what) "." } " " (capital(&warning.remedy)) "." }
+                    li { b { (capital(&warning.what)) "." } " To mend it: " (warning.remedy) "." }
                 }
             }
         }

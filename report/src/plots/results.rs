@@ -83,6 +83,11 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
     }
     let names = names_of_places(&rows);
     let mut series = group(&rows, names.as_deref());
+    let key = names.as_deref().filter(|names| !fit(names)).map(numbered);
+    let names = match &key {
+        Some(_) => names.map(|names| (1..=names.len()).map(|number| number.to_string()).collect()),
+        None => names,
+    };
     let repeats = series.iter().map(|(_, repeats, _)| *repeats).max().unwrap_or(1);
     if names.is_some() {
         beside_each_other(&mut series);
@@ -110,7 +115,8 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
         Bars::Deviation(_) => "; bars are standard deviations".to_owned(),
         Bars::Ends(..) => "; bars reach from the least to the greatest".to_owned(),
     };
-    let caption = format!("{}{bars}.", results.header.title.trim_end_matches('.'));
+    let key = key.map_or(String::new(), |key| format!("; {key}"));
+    let caption = format!("{}{bars}{key}.", results.header.title.trim_end_matches('.'));
     Ok(Picture { name: name.to_owned(), caption, figure: Figure { panels: vec![panel] } })
 }
 
@@ -166,6 +172,21 @@ fn names_of_places(rows: &[Row]) -> Option<Vec<String>> {
         }
     }
     Some(names)
+}
+
+/// Letters that fit below an axis.
+const LETTERS_MAX: usize = 40;
+
+/// Whether names can stand beside each other below an axis.
+fn fit(names: &[String]) -> bool {
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    (longest + 1) * names.len() <= LETTERS_MAX
+}
+
+/// The names with the numbers that stand for them on the axis.
+fn numbered(names: &[String]) -> String {
+    let pairs = names.iter().enumerate().map(|(index, name)| format!("{}: {name}", index + 1));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 /// The lines in the order in which the table names them: name, most repeats of a point, points.
@@ -349,6 +370,17 @@ pub(crate) mod tests {
         let names: Vec<_> = panel.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["batch size 1", "batch size 100"]);
         assert_eq!(panel.series[1].points[0].x, 0.05);
+    }
+
+    #[test]
+    fn names_too_long_for_the_axis_become_numbers() {
+        let mut results = batch_sizes();
+        let long = "one operation per call, one mutex";
+        results.rows[0][1] = Cell::Text(long.to_owned());
+        let picture = of_results("step", &results, &curve("store", "ops_s", None)).unwrap();
+        let axis = &picture.figure.panels[0].x;
+        assert_eq!((axis.label(0.0), axis.label(2.0)), ("1".to_owned(), "3".to_owned()));
+        assert!(picture.caption.contains(&format!("; 1: {long}, 2: scc, 3: partitioned.")));
     }
 
     #[test]
