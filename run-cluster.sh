@@ -175,7 +175,8 @@ write_description() {
     hosts=$(machine_json)
     ! is_cluster || { machines=${#nodes[@]} && hosts_json && hosts=$REPLY; }
     for text in "${warnings[@]+"${warnings[@]}"}"; do
-        json_text "$text" && list+="${list:+, }$REPLY"
+        json_text "${text%%$'\t'*}" && list+="${list:+, }{\"what\": $REPLY"
+        json_text "${text#*$'\t'}" && list+=", \"remedy\": $REPLY}"
     done
     cat >"$run/run.json" <<END
 {"mode": $mode_json, "servers": $servers, "clients": $clients, "machines": $machines,

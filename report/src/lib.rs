@@ -26,6 +26,7 @@
 pub mod bottleneck;
 pub mod capacity;
 pub mod client_log;
+pub mod clocks;
 pub mod cluster;
 pub mod compare;
 pub mod document;

@@ -5,6 +5,7 @@
 //! log/<run>/kvs-server-<i>.log  one per server, from 1
 //! log/<run>/kvs-client-<i>.log  one per client, from 1
 //! log/<run>/kvs-client-<i>.json one per client, its result
+//! log/<run>/clocks.json         of several machines, how their clocks stood to the launcher's
 //! log/<run>/check.json          what kvs-check found, if it was asked
 //! log/<run>/cluster.json        the total, computed here
 //! log/<run>/report.html         the report, written here
@@ -16,8 +17,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::client_log::{self, ClientStats};
+use crate::clocks::{self, HostClock};
 use crate::result::{ResultError, RunResult, parse_json};
 use crate::server_log::{Interface, LogError, ServerLog};
+use crate::warnings::Warning;
 
 /// What the launcher wrote about a run before it started it: `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -40,6 +43,9 @@ pub struct Description {
     /// link tells none, a capped one tells the uncapped.
     #[serde(default)]
     pub link_mbit: Option<u64>,
+    /// What the launcher found that a reader should know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Where the run took place; empty in runs of launchers that did not note it.
     #[serde(default)]
     pub environment: Environment,
@@ -109,8 +115,10 @@ pub struct RunFolder {
     pub path: PathBuf,
     /// What was started.
     pub description: Description,
-    /// The servers' logs, in order of their number.
+    /// The servers' logs, in order of their number, by the launcher's clock.
     pub servers: Vec<ServerLog>,
+    /// The clocks of the hosts; empty when there was one machine.
+    pub clocks: Vec<HostClock>,
 }
 
 /// Why a run's folder could not be read.
@@ -142,6 +150,15 @@ pub enum FolderError {
         /// Why.
         reason: String,
     },
+    /// The hosts' clocks cannot be read.
+    #[error("{} does not tell how the clocks stood ({reason}); run again with run-cluster.sh",
+        path.display())]
+    Clocks {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A server's log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -157,18 +174,36 @@ impl RunFolder {
         let mut servers: Vec<ServerLog> = (1..=description.servers)
             .map(|number| ServerLog::read(&path.join(format!("kvs-server-{number}.log"))))
             .collect::<Result<_, _>>()?;
+        let clocks = clocks::read(&path.join("clocks.json"))?;
+        for (index, log) in servers.iter_mut().enumerate() {
+            let offset_ms = clocks::wall_offset_ms(&clocks, &format!("kvs-server {}", index + 1));
+            for interval in &mut log.intervals {
+                interval.stats.unix_ms = interval.stats.unix_ms.saturating_add_signed(offset_ms);
+            }
+        }
         let intervals = servers.iter_mut().flat_map(|log| &mut log.intervals);
         set_link(description.link_mbit, intervals.flat_map(|interval| &mut interval.stats.network));
-        Ok(Self { path: path.to_owned(), description, servers })
+        Ok(Self { path: path.to_owned(), description, servers, clocks })
     }
 
-    /// Reads the clients' results, in order of their number; `None` for a client that left none.
+    /// What to add to a client's times, in milliseconds.
+    fn client_offset_ms(&self, number: u32) -> i64 {
+        clocks::wall_offset_ms(&self.clocks, &format!("kvs-client {number}"))
+    }
+
+    /// Reads the clients' results, in order of their number and by the launcher's clock; `None` for a
+    /// client that left none.
     pub fn read_results(&self) -> Result<Vec<Option<RunResult>>, FolderError> {
         let result = |number| {
             let path = self.path.join(format!("kvs-client-{number}.json"));
-            if path.exists() { RunResult::read(&path).map(Some) } else { Ok(None) }
+            if !path.exists() {
+                return Ok(None);
+            }
+            let mut result = RunResult::read(&path)?;
+            clocks::shift(&mut result, self.client_offset_ms(number));
+            Ok(Some(result))
         };
-        Ok((1..=self.description.clients).map(result).collect::<Result<_, _>>()?)
+        (1..=self.description.clients).map(result).collect()
     }
 
     /// Reads the results of the clients that left one.
@@ -181,7 +216,15 @@ impl RunFolder {
     pub fn read_client_logs(&self) -> Result<Vec<Vec<ClientStats>>, FolderError> {
         let log = |number| {
             let path = self.path.join(format!("kvs-client-{number}.log"));
-            if path.exists() { client_log::read(&path) } else { Ok(Vec::new()) }
+            if !path.exists() {
+                return Ok(Vec::new());
+            }
+            let mut seconds = client_log::read(&path)?;
+            let offset_ms = self.client_offset_ms(number);
+            for stats in &mut seconds {
+                stats.unix_ms = stats.unix_ms.saturating_add_signed(offset_ms);
+            }
+            Ok::<_, LogError>(seconds)
         };
         let mut logs: Vec<Vec<ClientStats>> =
             (1..=self.description.clients).map(log).collect::<Result<_, _>>()?;

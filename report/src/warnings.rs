@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clocks;
 use crate::cluster::{ClusterResult, MeasuredClient};
 use crate::result::{Build, ratio};
 use crate::run_folder::RunFolder;
@@ -67,6 +68,8 @@ pub(crate) fn of(
         let what = "a debug build, whose figures mean nothing";
         warnings.push(Warning::new(what, "make build, and run again"));
     }
+    warnings.extend(run.description.warnings.iter().cloned());
+    warnings.extend(clocks::warnings(&run.clocks));
     warnings.extend(clients.iter().filter_map(timeline_gap));
     warnings.extend(misses(result));
     warnings.extend(faults(result));

@@ -11,7 +11,7 @@ node_dirs=()       # the launcher's folder on each node
 node_interfaces=() # the data address's interface
 node_mbits=()      # its link's speed, 0 if the node does not know
 node_machines=()   # the node as JSON, from machine_json
-warnings=()        # what the reader of the result should know
+warnings=()        # what the reader of the result should know, each with its remedy behind a tab
 
 # is_cluster: whether the run takes place on other machines.
 is_cluster() {
@@ -91,9 +91,9 @@ read_facts() {
             faster)
                 read -r other mbit address <<<"$rest"
                 speed_text "$mbit"
-                rest="$REPLY by $other; write ${nodes[i]}=$address into the hosts file"
+                rest="$REPLY by $other"
                 speed_text "${node_mbits[i]}"
-                warnings+=("${nodes[i]} has its data on ${node_interfaces[i]} ($REPLY), but is linked with $rest")
+                warnings+=("${nodes[i]} has its data on ${node_interfaces[i]} ($REPLY), but is linked with $rest"$'\t'"name it as ${nodes[i]}=$address")
                 ;;
             esac
         done <"$work/prepare_node-$i.out"
@@ -139,7 +139,7 @@ show_nodes() {
             "${node_interfaces[i]}" "$REPLY"
         [[ ! -s $work/copy_binaries-$i.out ]] || copied=$((copied + 1))
     done
-    for text in "${warnings[@]+"${warnings[@]}"}"; do printf 'warning: %s\n' "$text"; done
+    for text in "${warnings[@]+"${warnings[@]}"}"; do printf 'warning: %s\n' "${text/$'\t'/: }"; done
     ((copied == 0)) || printf 'copied binaries to %d hosts\n' "$copied"
 }
 

@@ -14,6 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::bottleneck::{self, Bottleneck};
+use crate::clocks::HostClock;
 use crate::result::{Build, RESULT_VERSION, ResultError, RunResult, hit_ratio, ratio, write_whole};
 use crate::run_folder::{Check, Description, RunFolder};
 use crate::warnings::{self, Warning};
@@ -78,6 +79,9 @@ pub struct ClusterResult {
     pub per_client: Vec<ClientShare>,
     /// What limited the run.
     pub bottleneck: Bottleneck,
+    /// How the hosts' clocks stood to the launcher's; empty when there was one machine.
+    #[serde(default)]
+    pub clocks: Vec<HostClock>,
     /// What kvs-check found; `None` if the run was not checked.
     pub check: Option<Check>,
     /// What a reader of the total should know.
@@ -219,6 +223,7 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
         per_server,
         per_client: clients.iter().map(client_share).collect(),
         bottleneck: bottleneck::find(run, &clients, window, operations_per_second)?,
+        clocks: run.clocks.clone(),
         check: run.read_check()?,
         warnings,
     };

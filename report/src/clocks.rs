@@ -1,0 +1,167 @@
+//! How the clocks of a run's hosts stood to the launcher's: `clocks.json`, which the launcher writes
+//! for runs over several machines.
+//!
+//! Each process wrote its log and its result by its own host's clock. Read from a run's folder, all
+//! times are brought to the launcher's clock, so that windows and seconds can be laid on each other.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::result::RunResult;
+use crate::run_folder::FolderError;
+use crate::warnings::Warning;
+
+/// A clock that is known less well than this, in milliseconds, is told: a second's count is then
+/// wrong by a percent.
+const ERROR_MS_MAX: f64 = 10.0;
+
+/// A host's clock that is off by more than this, in milliseconds, is told: nobody keeps it.
+const OFFSET_MS_MAX: f64 = 100.0;
+
+/// The clocks of the host that one process ran on. Offsets are what to add to its times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostClock {
+    /// The host, as the user names it.
+    pub node: String,
+    /// The process, e.g. `kvs-client 2`.
+    pub process: String,
+    /// Of the monotonic clock, which histories are written by.
+    pub offset_ns: i64,
+    /// Of the wall clock, which logs and results are written by.
+    pub wall_offset_ns: i64,
+    /// How wrong either may be, over the whole run.
+    pub error_ns: u64,
+    /// What was measured before the clients started.
+    pub start: Option<Measured>,
+    /// What was measured after they ended; `None` if the host did not answer any more.
+    pub end: Option<Measured>,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// As [`HostClock::offset_ns`].
+    pub offset_ns: i64,
+    /// As [`HostClock::wall_offset_ns`].
+    pub wall_offset_ns: i64,
+    /// Half of the shortest round trip.
+    pub error_ns: u64,
+}
+
+#[derive(Deserialize)]
+struct File {
+    clocks: Vec<HostClock>,
+}
+
+/// Reads `clocks.json`; nothing if the run took place on one machine.
+pub(crate) fn read(path: &Path) -> Result<Vec<HostClock>, FolderError> {
+    let wrong = |reason: String| FolderError::Clocks { path: path.to_owned(), reason };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let file: File = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(file.clocks)
+}
+
+/// What to add to a process's wall times, in milliseconds; 0 if its clock was not measured.
+pub(crate) fn wall_offset_ms(clocks: &[HostClock], process: &str) -> i64 {
+    let clock = clocks.iter().find(|clock| clock.process == process);
+    clock.map_or(0, |clock| (clock.wall_offset_ns as f64 / 1e6).round() as i64)
+}
+
+/// Brings a result to the launcher's clock.
+pub(crate) fn shift(result: &mut RunResult, offset_ms: i64) {
+    for time in [
+        &mut result.window_start_unix_ms,
+        &mut result.window_end_unix_ms,
+        &mut result.timeline.start_unix_ms,
+    ] {
+        *time = time.saturating_add_signed(offset_ms);
+    }
+}
+
+/// What a reader should know about the hosts' clocks.
+pub(crate) fn warnings(clocks: &[HostClock]) -> impl Iterator<Item = Warning> {
+    clocks.iter().filter_map(|clock| {
+        let HostClock { node, process, .. } = clock;
+        let error_ms = clock.error_ns as f64 / 1e6;
+        let offset_ms = clock.wall_offset_ns as f64 / 1e6;
+        if error_ms > ERROR_MS_MAX {
+            Some(Warning::new(
+                format!("the clock of {node} ({process}) is known to {error_ms:.0} ms only"),
+                "keep the network idle before and after a run, and see that chrony runs there",
+            ))
+        } else if offset_ms.abs() > OFFSET_MS_MAX {
+            Some(Warning::new(
+                format!(
+                    "the clock of {node} ({process}) is off by {:.0} ms, which was set right here",
+                    -offset_ms
+                ),
+                "see that chrony runs there",
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_folder::RunFolder;
+    use crate::run_folder::tests::{START_UNIX_MS, whole_run};
+
+    /// The clock of one process, as the launcher writes it.
+    fn line(process: &str, wall_offset_ns: i64, error_ns: u64) -> String {
+        format!(
+            "{{\"node\": \"node1\", \"process\": \"{process}\", \"offset_ns\": -7, \
+             \"wall_offset_ns\": {wall_offset_ns}, \"error_ns\": {error_ns}, \"start\": \
+             {{\"offset_ns\": -7, \"wall_offset_ns\": 1, \"error_ns\": 2}}, \"end\": null}}"
+        )
+    }
+
+    #[test]
+    fn times_are_brought_to_one_clock() {
+        let folder = whole_run("clocks");
+        let plain = RunFolder::read(&folder.0).unwrap();
+        assert_eq!(plain.clocks, []);
+        let lines = [line("kvs-client 2", -2_000_400_000, 9), line("kvs-server 1", 3_000_000, 9)];
+        folder.file("clocks.json", &format!("{{\"clocks\": [{}]}}", lines.join(",")));
+        let run = RunFolder::read(&folder.0).unwrap();
+        let clients = run.read_clients().unwrap();
+        let starts = [0, 1].map(|index| clients[index].window_start_unix_ms);
+        assert_eq!(starts, [START_UNIX_MS, START_UNIX_MS - 2_000]);
+        assert_eq!(clients[1].timeline.start_unix_ms, START_UNIX_MS - 2_000);
+        let seconds = |run: &RunFolder| {
+            [0, 1].map(|index: usize| run.servers[index].intervals[0].stats.unix_ms)
+        };
+        let [first, second] = seconds(&plain);
+        assert_eq!(seconds(&run), [first + 3, second]);
+    }
+
+    #[test]
+    fn clocks_that_nobody_keeps_or_knows_are_told() {
+        let clock = |wall_offset_ns, error_ns| -> HostClock {
+            serde_json::from_str(&line("kvs-client 1", wall_offset_ns, error_ns)).unwrap()
+        };
+        let told = |clock| warnings(&[clock]).map(|warning| warning.to_string()).next();
+        assert_eq!(told(clock(5_000_000, 300_000)), None);
+        let off = told(clock(-2_000_000_000, 300_000)).unwrap();
+        assert!(off.contains("node1 (kvs-client 1) is off by 2000 ms"), "{off}");
+        let unknown = told(clock(0, 25_000_000)).unwrap();
+        assert!(unknown.contains("known to 25 ms only: keep the network idle"), "{unknown}");
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_named() {
+        let folder = whole_run("clocks-wrong");
+        for wrong in ["", "{}", "{\"clocks\": [{}]}"] {
+            folder.file("clocks.json", wrong);
+            let error = RunFolder::read(&folder.0).unwrap_err().to_string();
+            assert!(error.contains("clocks.json does not tell"), "{error}");
+        }
+    }
+}
