@@ -11,13 +11,13 @@ hosts_source=     # what named them
 # 2 if what the user gave cannot be used, with 1 if the hosts tool fails.
 find_nodes() {
     local text
-    if [[ -n ${KVS_HOSTS_FILE-} && -n ${KVS_HOSTS-} ]]; then
+    if [[ ${KVS_HOSTS-} == localhost ]]; then
+        return
+    elif [[ -n ${KVS_HOSTS_FILE-} && -n ${KVS_HOSTS-} ]]; then
         die 2 'KVS_HOSTS_FILE and KVS_HOSTS are both set; unset one of them'
     elif [[ -n ${KVS_HOSTS_FILE-} ]]; then
         hosts_source=$KVS_HOSTS_FILE
         read_hosts_file
-    elif [[ ${KVS_HOSTS-} == localhost ]]; then
-        return
     elif [[ -n ${KVS_HOSTS-} ]]; then
         hosts_source=KVS_HOSTS
         IFS=$', \t\n' read -r -d '' -a text <<<"$KVS_HOSTS" || true
@@ -50,12 +50,18 @@ read_hosts_file() {
 # CloudLab's tool prints a line for each node of the experiment; the nodes are called node0, node1 and
 # on. Where it stands, this is a testbed, so its failure is not taken for a lone machine.
 ask_hosts_tool() {
-    local tool=/usr/local/etc/emulab/tmcc lines count i
+    local tool=/usr/local/etc/emulab/tmcc lines complaint file count i wrong=''
+    local mend='name the nodes with KVS_HOSTS, or set KVS_HOSTS=localhost to run on this machine'
     command -v "$tool" >/dev/null || tool=$(command -v tmcc) || return 0
-    lines=$(timeout --kill-after=1 20 "$tool" hostnames 2>&1) ||
-        die 1 "the hosts tool failed: $tool hostnames${lines:+: ${lines##*$'\n'}}; name the nodes with KVS_HOSTS, or set KVS_HOSTS=localhost to run on this machine"
+    # What it says on stderr is no node.
+    file=$(mktemp) || die 1 'cannot make a temporary file; make room there'
+    lines=$(timeout --kill-after=1 20 "$tool" hostnames 2>"$file") || wrong=yes
+    complaint=$(tail -n 1 "$file")
+    rm -f -- "$file"
+    [[ -z $wrong ]] ||
+        die 1 "the hosts tool failed: $tool hostnames${complaint:+: $complaint}; $mend"
     count=$(grep -c '[^[:space:]]' <<<"$lines") ||
-        die 1 "the hosts tool named no node: $tool hostnames; name the nodes with KVS_HOSTS, or set KVS_HOSTS=localhost to run on this machine"
+        die 1 "the hosts tool named no node: $tool hostnames; $mend"
     hosts_source="$tool hostnames"
     for ((i = 0; i < count; i++)); do add_node "node$i" "$hosts_source"; done
 }
