@@ -309,6 +309,32 @@ fn counts_that_were_invoked_against_their_stamps_are_searched() {
     assert!(matches!(decision, Decision::Violation(found) if found.rule == Rule::NoOrder));
 }
 
+/// What is shown of a contradiction: the operations' kinds and numbers.
+fn shown(events: &[Event]) -> Vec<(Kind, Value)> {
+    let Decision::Violation(found) = decide(events, &HOW, &mut Stamps::default()).0 else {
+        panic!("{events:?} are legal");
+    };
+    let (_, shown) = crate::shrink::shrink(events, &found, &HOW);
+    let number = |e: &Event| if e.kind == Kind::Increment { e.written } else { e.read };
+    shown.iter().map(|event| (event.kind, number(event))).collect()
+}
+
+#[test]
+fn a_counters_contradiction_is_shown_without_what_does_not_matter() {
+    let made = |number| (Kind::Increment, Value::Number(number));
+    let seen = |number| (Kind::Get, Value::Number(number));
+    let counts = |number: i64| increment(number, 10 * number, 10 * number + 5);
+    // 3 was made before 2 was read, whatever made 1 and 2.
+    let stale = [counts(1), counts(2), counts(3), lost(32), count(2, 40, 41), count(3, 50, 51)];
+    assert_eq!(shown(&stale), [made(3), seen(2)]);
+    // Only two can have made it 3.
+    let few = [counts(1), lost(12), count(3, 40, 41)];
+    assert_eq!(shown(&few), [made(1), (Kind::Increment, Value::NotKnown), seen(3)]);
+    let started = Event { written: Value::Number(0), ..event(Kind::Put, 0, 1) };
+    let stale = [started, counts(1), counts(2), counts(3), count(2, 40, 41)];
+    assert_eq!(shown(&stale)[1..], [made(3), seen(2)]);
+}
+
 #[test]
 fn a_count_that_was_returned_twice_is_a_lost_update() {
     kills(
