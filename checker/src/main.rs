@@ -130,8 +130,11 @@ fn run(flags: &Flags) -> anyhow::Result<Report> {
 
 /// Prints; a reader that has seen enough, such as `head`, is no failure.
 fn say(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("can't write to standard output ({error}); is the disk full?"))
+        }
         _ => Ok(()),
     }
 }

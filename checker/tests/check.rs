@@ -438,6 +438,18 @@ fn kvs_check(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_full_disk_under_the_programs_text_is_an_error_and_no_panic() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let folder = Folder::new();
+    let [first, second] = run(&folder, |_| {});
+    let mut program = Command::new(env!("CARGO_BIN_EXE_kvs-check"));
+    let output = program.args([first, second]).stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("standard output") && said.contains("full"), "{said}");
+}
+
+#[test]
 fn the_program_tells_by_its_exit_status_what_it_found() {
     let folder = Folder::new();
     let path = |path: &Path| path.to_str().unwrap().to_owned();

@@ -27,10 +27,10 @@ const BLOCKS_QUEUED_MAX: usize = 64;
 
 /// Why a history is not whole.
 #[derive(Debug, thiserror::Error)]
-#[error("can't write the history {path}: {source}; free disk space or name another file")]
+#[error("can't write the history {path}: {error}; free disk space or name another file")]
 pub struct WriteError {
     path: PathBuf,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// What a finished history holds.
@@ -81,7 +81,7 @@ impl HistoryWriter {
     ///
     /// When the header's configuration is longer than 65,536 bytes.
     pub fn create(path: &Path, header: &Header) -> Result<Self, WriteError> {
-        let failure = |source| WriteError { path: path.to_owned(), source };
+        let failure = |error| WriteError { path: path.to_owned(), error };
         let mut sink = Sink::create(path).map_err(failure)?;
         sink.write(&encode_header(header)).map_err(failure)?;
         let (queue, blocks) = sync_channel(BLOCKS_QUEUED_MAX);
@@ -139,7 +139,7 @@ impl HistoryWriter {
         // A thread that is gone has left its error behind.
         let _ = self.queue.send(Message::End(clock));
         let written = self.thread.join().expect("the history's thread does not panic");
-        written.map_err(|source| WriteError { path: self.path, source })
+        written.map_err(|error| WriteError { path: self.path, error })
     }
 }
 

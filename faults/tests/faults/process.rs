@@ -113,7 +113,10 @@ fn program() -> &'static Path {
         let test = std::env::current_exe().expect("a program knows its path");
         let folder = test.ancestors().nth(2).expect("tests stand in target/<profile>/deps");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--package", "kvs-server", "--bin", "kvs-server"]);
+        // Selected like this, it is what a test of the whole workspace has built already; the server
+        // alone would want its dependencies with other features.
+        build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "kvs-server"]);
+        build.args(["--test", "faults"]);
         match folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}
             Some(profile) => drop(build.args(["--profile", profile])),
