@@ -71,6 +71,8 @@ prepare_node() {
     install=${install//$'\n'/ }
     dir=$(cat -- "$root"/scripts/launcher/{environment,node}.sh |
         on_node "$1" "exec sh -c '$install' sh ${KVS_NODE_DIR:--}") || return
+    # The node's shell may have something to say first.
+    dir=${dir##*$'\n'}
     binaries_of "$1"
     printf 'dir %s\n' "$dir"
     on_node "$1" "exec bash $dir/node.sh prepare ${node_addresses[$1]:--} ${binaries[*]}"
