@@ -265,25 +265,44 @@ watch_clients() {
     end_progress
 }
 
-# Shows the first client's newest progress, such as "measure 12 s  9.81 Mop/s ..": in place on a
-# terminal, else line by line.
+# Shows what the run is doing: on a terminal a table of all processes, in place, once a second; else the
+# first client's newest progress, such as "measure 12 s  9.81 Mop/s ..", line by line.
 progress=
+progress_second=
+progress_lines=0 # of the table that stands on the terminal
 show_progress() {
     local line
+    if [[ -t 1 ]]; then
+        [[ $progress_second == "$SECONDS" ]] || show_table
+        return
+    fi
     # The client may not have opened it yet; and Ctrl-C ends what runs in the substitution.
     line=$(tail -n 5 -- "$run/kvs-client-1.log" 2>/dev/null |
         grep -E '^[a-z-]+ [0-9]+ s ' | tail -n 1) || return 0
     [[ -n $line && $line != "$progress" ]] || return 0
     progress=$line
-    if [[ -t 1 ]]; then
-        printf '\r\e[K%.*s' "$((${COLUMNS:-80} - 1))" "client 1: $line"
-    else
-        printf 'client 1: %s\n' "$line"
-    fi
+    printf 'client 1: %s\n' "$line"
 }
 
+show_table() {
+    local table size rows columns lines
+    progress_second=$SECONDS
+    # Ctrl-C ends what runs in the substitution; then the next look finds that the user asked.
+    table=$("$bin/kvs-report" "$run" -live 2>/dev/null) || return 0
+    size=$(stty size <&1 2>/dev/null) || size=
+    read -r rows columns <<<"${size:-24 80}"
+    mapfile -t lines <<<"$table"
+    # What does not fit would scroll; the total, in the last line, always does.
+    ((rows <= 2 || ${#lines[@]} < rows)) || lines=("${lines[@]:0:rows-2}" "${lines[-1]}")
+    end_progress
+    printf "%.$((columns > 1 ? columns - 1 : 79))s\n" "${lines[@]}"
+    progress_lines=${#lines[@]}
+}
+
+# Takes the table off the terminal.
 end_progress() {
-    [[ ! -t 1 || -z $progress ]] || printf '\r\e[K'
+    ((progress_lines == 0)) || printf '\e[%dA\r\e[J' "$progress_lines"
+    progress_lines=0
 }
 
 # Ends the run if a process has failed: a client with a status, or a server that ended at all. A

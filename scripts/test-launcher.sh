@@ -394,6 +394,19 @@ gone() {
     [[ $(ps -o stat= -p "$1") != [!Z]* ]]
 }
 
+# On a terminal, one table of all processes, redrawn in place; its size is that of script's terminal.
+live_table() {
+    out=$scratch/typed err=/dev/null
+    script -qec "./run-cluster.sh 2 2 '' '$small -secs 4'" "$out" </dev/null >/dev/null
+    expect "$out" '^ +node +op/s +p99 ms +CPU +sent MB/s +received MB/s'
+    expect "$out" '^ +server 2 +[0-9]+ +- +[0-9]+%'
+    expect "$out" '^ +client 2 +[0-9]+ +[0-9.]+ +[0-9]+%'
+    expect "$out" '^measure: [0-9]+ op/s, worst p99 [0-9.]+ ms, 0 errors, [0-9]+ s left'
+    # Six lines are taken back before the next ones, and at the end.
+    [[ $(grep -c $'\e\\[6A\r\e\\[J' "$out") -ge 2 ]] || { show && return 1; }
+    expect "$out" '^total [0-9]+ op/s'
+}
+
 help() {
     run 0 -help
     expect "$out" '^usage: ./run-cluster.sh \[servers\]'
@@ -424,6 +437,7 @@ check 'flags of the launcher are refused' owned_flags
 check 'missing binaries are named' no_binaries
 check 'a cargo that is missing, old or fails is told' cargo_that_will_not_do
 check 'a build can be stopped' stopped_while_building
+check 'a terminal shows a live table' live_table
 check 'help tells the usage' help
 
 printf '%d passed, %d failed\n' "$passed" "$failed"

@@ -29,6 +29,13 @@ pub struct ClientStats {
     pub in_flight_batches: u64,
     /// Connections open.
     pub connections: u64,
+    /// 99th percentile of latency in the interval, roughly; `None` if nothing was completed, or
+    /// in logs of clients that did not tell it.
+    #[serde(default)]
+    pub p99_us: Option<f64>,
+    /// The time until the phase ends, where it is known.
+    #[serde(default)]
+    pub left_s: Option<f64>,
     /// When the line was written: the end of the interval.
     pub unix_ms: u64,
     /// The length of the interval.

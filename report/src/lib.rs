@@ -15,6 +15,7 @@
 //! - [`metrics`], [`require`]: its figures by name, and what they must reach;
 //! - [`compare`], [`statistics`]: two runs side by side, and the noise;
 //! - [`sweep`]: a sweep's table summed up;
+//! - [`live`]: what a run is doing right now;
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`document`]: REPORT.md, whose figures come from saved results;
@@ -30,6 +31,7 @@ pub mod clocks;
 pub mod cluster;
 pub mod compare;
 pub mod document;
+pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod plots;

@@ -12,7 +12,7 @@ use report::page::Page;
 use report::require::Requirements;
 use report::results::Results;
 use report::run_folder::RunFolder;
-use report::{capacity, plots, sweep, table};
+use report::{capacity, live, plots, sweep, table};
 
 /// Tells and draws what a run leaves behind.
 ///
@@ -40,6 +40,10 @@ struct Cli {
         conflicts_with = "second")]
     values: Vec<Metric>,
 
+    /// Print only what the run is doing right now, a row per process: the launcher shows it
+    #[arg(long, conflicts_with_all = ["second", "require", "values"])]
+    live: bool,
+
     /// Also predict what 4+4 machines of the testbed would do, from this run's costs per operation
     /// on cores of this clock, into capacity.jsonl
     #[arg(long, value_name = "CLOCK_GHZ", value_parser = clock_ghz)]
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
     let path = PathBuf::from(&cli.run);
     let done = match &cli.second {
         Some(second) => compare_with(&cli.run, second),
+        None if cli.live => print_live(&path),
         None if path.is_file() => tell_table(&path),
         None if !cli.values.is_empty() => print_values(&path, &cli.values),
         None => report_on(&path, &cli),
@@ -121,6 +126,11 @@ fn print_values(path: &Path, metrics: &[Metric]) -> anyhow::Result<()> {
     must_be_whole(&run, &result)?;
     let value = |metric: &Metric| metric.of(&result).map_or("-".to_owned(), |v| v.to_string());
     println!("{}", metrics.iter().map(value).collect::<Vec<_>>().join(" "));
+    Ok(())
+}
+
+fn print_live(path: &Path) -> anyhow::Result<()> {
+    print!("{}", live::render(path)?);
     Ok(())
 }
 

@@ -170,7 +170,7 @@ pub enum FolderError {
 impl RunFolder {
     /// Reads the description and the servers' logs.
     pub fn read(path: &Path) -> Result<Self, FolderError> {
-        let description = read_description(&path.join("run.json"))?;
+        let description = Self::read_description(path)?;
         let mut servers: Vec<ServerLog> = (1..=description.servers)
             .map(|number| ServerLog::read(&path.join(format!("kvs-server-{number}.log"))))
             .collect::<Result<_, _>>()?;
@@ -184,6 +184,11 @@ impl RunFolder {
         let intervals = servers.iter_mut().flat_map(|log| &mut log.intervals);
         set_link(description.link_mbit, intervals.flat_map(|interval| &mut interval.stats.network));
         Ok(Self { path: path.to_owned(), description, servers, clocks })
+    }
+
+    /// Reads the description alone.
+    pub fn read_description(path: &Path) -> Result<Description, FolderError> {
+        read_description(&path.join("run.json"))
     }
 
     /// What to add to a client's times, in milliseconds.

@@ -54,6 +54,7 @@ mod permutation;
 mod plan;
 mod progress;
 mod random;
+mod recent;
 mod recorder;
 mod resources;
 mod run;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::recent::{RecentLatencies, Snapshot};
 use super::recorder::Counts;
 use super::resources::{ResourceSampler, Sample};
 use super::text;
@@ -34,11 +35,12 @@ pub(crate) struct WorkerTotals {
     hits: AtomicU64,
     faults: AtomicU64,
     batches_in_flight: AtomicU64,
+    latencies: RecentLatencies,
 }
 
 impl WorkerTotals {
-    /// Adds a completed batch, and sets how many faults the worker has seen so far.
-    pub(crate) fn add(&self, counts: &Counts, faults: u64) {
+    /// Adds a completed batch that took so long, and sets how many faults the worker has seen so far.
+    pub(crate) fn add(&self, counts: &Counts, latency: Duration, faults: u64) {
         // Only the worker writes, so that no read-modify-write is needed.
         let add = |total: &AtomicU64, more| {
             total.store(total.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -46,6 +48,7 @@ impl WorkerTotals {
         add(&self.operations, counts.operations);
         add(&self.gets, counts.gets);
         add(&self.hits, counts.hits);
+        self.latencies.add(latency, counts.operations);
         self.faults.store(faults, Ordering::Relaxed);
     }
 
@@ -117,6 +120,10 @@ impl Board {
         self.phase.lock().expect("no holder of this lock panics").clone()
     }
 
+    fn latencies(&self) -> Snapshot {
+        Snapshot::of(self.workers.iter().map(|worker| &worker.latencies))
+    }
+
     fn totals(&self) -> Totals {
         let load = |total: &AtomicU64| total.load(Ordering::Relaxed);
         self.workers.iter().fold(Totals::default(), |sum, worker| Totals {
@@ -138,18 +145,24 @@ fn line(phase: &Phase, now: Instant, before: Totals, after: Totals, interval_s: 
     } else {
         format!("hit {:.2}%", (after.hits - before.hits) as f64 / gets as f64 * 100.0)
     };
-    let left_s = match (phase.end, phase.goal) {
+    let left = left_s(phase, now, after, rate)
+        .map(|left| format!("  {left:.0} s left"))
+        .unwrap_or_default();
+    let elapsed = (now - phase.began).as_secs_f64();
+    let (name, errors) = (phase.name, after.faults);
+    format!("{name} {elapsed:.0} s  {}  {hit}  errors {errors}{left}", text::rate(rate))
+}
+
+/// The time until the phase ends, as far as it is known.
+fn left_s(phase: &Phase, now: Instant, after: Totals, rate: f64) -> Option<f64> {
+    match (phase.end, phase.goal) {
         (Some(end), _) => Some(end.saturating_duration_since(now).as_secs_f64()),
         (None, Some(goal)) => {
             let done = after.operations - phase.operations_before;
             (rate > 0.0).then(|| goal.saturating_sub(done) as f64 / rate)
         }
         (None, None) => None,
-    };
-    let left = left_s.map(|left| format!("  {left:.0} s left")).unwrap_or_default();
-    let elapsed = (now - phase.began).as_secs_f64();
-    let (name, errors) = (phase.name, after.faults);
-    format!("{name} {elapsed:.0} s  {}  {hit}  errors {errors}{left}", text::rate(rate))
+    }
 }
 
 #[derive(Serialize)]
@@ -159,6 +172,9 @@ struct StatsLine<'a> {
     errors_total: u64,
     in_flight_batches: u64,
     connections: u64,
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
+    left_s: Option<f64>,
     #[serde(flatten)]
     sample: &'a Sample,
 }
@@ -216,27 +232,32 @@ fn tick_until(
 ) -> Vec<Sample> {
     let mut sampler = ResourceSampler::new();
     let mut samples = Vec::new();
-    let mut before = board.totals();
+    let (mut before, mut latencies_before) = (board.totals(), board.latencies());
     let mut next = Instant::now() + TICK;
     while ended.recv_timeout(next.saturating_duration_since(Instant::now()))
         == Err(RecvTimeoutError::Timeout)
     {
         let sample = sampler.sample();
         let (after, phase, now) = (board.totals(), board.phase(), Instant::now());
+        let latencies = board.latencies();
         next = next_tick(phase.began, now);
         let line = line(&phase, now, before, after, sample.interval_s);
+        let rate = (after.operations - before.operations) as f64 / sample.interval_s.max(1e-3);
         let stats = StatsLine {
             phase: phase.name,
             operations: after.operations - before.operations,
             errors_total: after.faults,
             in_flight_batches: after.batches_in_flight,
             connections: board.connections,
+            p50_us: latencies.quantile_us(&latencies_before, 0.5),
+            p99_us: latencies.quantile_us(&latencies_before, 0.99),
+            left_s: left_s(&phase, now, after, rate).map(|left| (left * 10.0).round() / 10.0),
             sample: &sample,
         };
         let stats = serde_json::to_string(&stats).expect("a stats line has string keys only");
         show(&line, &stats);
         samples.push(sample);
-        before = after;
+        (before, latencies_before) = (after, latencies);
     }
     samples
 }
@@ -310,11 +331,11 @@ mod tests {
     #[test]
     fn lines_tell_rate_hits_errors_and_time_left() {
         let board = Board::new(2, 8);
-        board.worker(0).add(&counts(1_000_000, 0, 0), 0);
+        board.worker(0).add(&counts(1_000_000, 0, 0), 5 * TICK / 1_000, 0);
         board.begin("measure", Some(Instant::now() + 30 * TICK), None);
         let before = board.totals();
-        board.worker(0).add(&counts(4_000_000, 3_000_000, 2_999_000), 0);
-        board.worker(1).add(&counts(5_810_000, 1_000_000, 1_000_000), 3);
+        board.worker(0).add(&counts(4_000_000, 3_000_000, 2_999_000), 5 * TICK / 1_000, 0);
+        board.worker(1).add(&counts(5_810_000, 1_000_000, 1_000_000), 5 * TICK / 1_000, 3);
         let line = line_at(&board, 12, before);
         assert_eq!(line, "measure 12 s  9.81 Mop/s  hit 99.98%  errors 3  18 s left");
     }
@@ -325,7 +346,7 @@ mod tests {
         board.begin("preload", None, Some(1_000));
         let before = board.totals();
         assert_eq!(line_at(&board, 1, before), "preload 1 s  0 op/s  hit -  errors 0");
-        board.worker(0).add(&counts(250, 0, 0), 0);
+        board.worker(0).add(&counts(250, 0, 0), 5 * TICK / 1_000, 0);
         assert_eq!(line_at(&board, 2, before), "preload 2 s  250 op/s  hit -  errors 0  3 s left");
     }
 
@@ -343,6 +364,7 @@ mod tests {
     fn each_tick_gives_a_line_and_a_sample() {
         let board = Board::new(1, 4);
         board.worker(0).set_in_flight(2);
+        board.begin("measure", Some(Instant::now() + 30 * TICK), None);
         let (end, ended) = mpsc::channel();
         let (told, lines) = mpsc::channel();
         let mut end = Some(end);
@@ -351,7 +373,7 @@ mod tests {
             end.take();
         });
         let (line, stats) = lines.try_recv().expect("one tick was shown");
-        assert!(line.starts_with("start 1 s"), "{line}");
+        assert!(line.starts_with("measure 1 s"), "{line}");
         assert!(!stats.contains("ops/s"));
         let stats: serde_json::Value = serde_json::from_str(&stats).expect("the line is JSON");
         for key in [
@@ -369,6 +391,8 @@ mod tests {
             assert!(!stats[key].is_null(), "{key} is missing");
         }
         assert_eq!((&stats["in_flight_batches"], &stats["connections"]), (&2.into(), &4.into()));
+        assert!(stats["p99_us"].is_null(), "nothing was completed");
+        assert_eq!(stats["left_s"], 29.0);
         assert_eq!(samples.len(), 1);
         assert!(lines.try_recv().is_err());
     }

@@ -237,7 +237,8 @@ impl<S: Stream> Worker<S> {
             }
         };
         let totals = self.board.worker(self.index);
-        totals.add(&counts, recorder.faults.count());
+        let latency = response.saturating_duration_since(plan.invocation);
+        totals.add(&counts, latency, recorder.faults.count());
         totals.set_in_flight(self.in_flight.len());
         source.completed(&plan);
         self.spare.push(plan);
