@@ -57,6 +57,8 @@ pub enum Kind {
     Link,
     /// All cores of a machine.
     MachineCpu,
+    /// All cores of a machine, mostly by something that is not of the run.
+    ForeignCpu,
     /// One core, to which processes are pinned.
     Core,
     /// The worker threads of one process.
@@ -165,8 +167,10 @@ fn judge(run: &RunFolder, processes: &[Process<'_>], offered: Option<Limit>) -> 
     }
     limits.extend(processes.iter().filter_map(threads));
     // Of equals the first: links before machines before threads.
-    let most =
-        limits.into_iter().reduce(|most, next| if next.used > most.used { next } else { most });
+    // What else runs on a machine counts only where nothing of the run's own is at its limit.
+    let rank = |limit: &Limit| (limit.kind != Kind::ForeignCpu, limit.used);
+    let higher = |most: Limit, next: Limit| if rank(&next) > rank(&most) { next } else { most };
+    let most = limits.into_iter().reduce(higher);
     let limit = offered.or(most);
     let evidence = format!("servers {:.0}% CPU, clients {:.0}%", 100.0 * servers, 100.0 * clients);
     let text = match &limit {
@@ -238,7 +242,8 @@ fn machine_limits(run: &RunFolder, processes: &[Process<'_>], machine: usize) ->
             .filter_map(|process| mean(process.seconds.iter().map(|second| second.cpu_percent)))
             .sum();
         let own = ratio(own, 100.0 * cores.len() as f64);
-        let who = if own < OWN_CPU_MIN * all {
+        let is_foreign = own < OWN_CPU_MIN * all;
+        let who = if is_foreign {
             format!(", only {} of it by this run: something else runs there", percent(own))
         } else if on_it.len() > 1 {
             ", shared by servers and clients".to_owned()
@@ -246,7 +251,8 @@ fn machine_limits(run: &RunFolder, processes: &[Process<'_>], machine: usize) ->
             String::new()
         };
         let text = format!("{place}'s CPU {}{who}", percent(all));
-        return Some(Limit { kind: Kind::MachineCpu, used: all, text });
+        let kind = if is_foreign { Kind::ForeignCpu } else { Kind::MachineCpu };
+        return Some(Limit { kind, used: all, text });
     }
     let (core, used) = cores.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let text = format!("core {core} of {place} {}, all cores {}", percent(used), percent(all));

@@ -107,6 +107,9 @@ fn a_machine_that_all_share_is_named_once() {
         told.starts_with("this machine's CPU 98%, only 40% of it by this run: something"),
         "{told}"
     );
+    // A link that is full limits all the same.
+    run.loads[0].sent = 115_000_000;
+    assert!(run.found().sentence.starts_with("this machine outgoing link 92%"), "{}", run.found());
 }
 
 #[test]
