@@ -60,7 +60,8 @@ impl<S: Stream> Worker<S> {
         let replies = [Reply { outcome, server, reissued: false }].into_iter();
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = recorder.batch(&plan, response, control, replies, pending, |_, _, _| {});
-        self.board.worker(self.index).add(&counts, recorder.faults.count());
+        let latency = response.saturating_duration_since(plan.invocation);
+        self.board.worker(self.index).add(&counts, latency, recorder.faults.count());
         plan
     }
 
