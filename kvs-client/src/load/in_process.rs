@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::text;
 
-/// Bytes that a channel holds in each direction before its writer waits: what a socket's buffers
-/// hold on the loopback. Measured from 16 KiB to 4 MiB with batches of 1 to 10,000.
+/// Bytes that a channel holds in each direction before its writer waits: about what a socket's
+/// buffers hold on the loopback.
 const CHANNEL_BYTES: usize = 1 << 20;
 
 /// The servers, in the order of their places.
