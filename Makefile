@@ -30,10 +30,11 @@ test-faults: ## the long campaign of injected faults, and the faults that tests 
 gate: ## everything that must hold before a change goes in
 	scripts/gate
 
-bench: ## micro-benchmarks, a comparison with Redis, the checker, sweeps, and servers over capped links (as root)
+bench: ## micro-benchmarks, a comparison with Redis, the checker, what promises cost, sweeps, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
 	scripts/bench-check
+	scripts/bench-costs
 	scripts/bench-sweeps
 	scripts/bench-scaling
 
