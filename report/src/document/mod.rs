@@ -77,6 +77,13 @@ pub enum DocumentError {
         /// Why.
         source: std::io::Error,
     },
+    /// Two blocks draw different pictures of one name.
+    #[error("two blocks draw different pictures as {}; give one of them another name",
+        path.display())]
+    Twice {
+        /// The picture.
+        path: PathBuf,
+    },
     /// The document or a picture is not what the results say.
     #[error("{} not what results/ says; run: make report", told(files))]
     Stale {
@@ -190,7 +197,7 @@ impl Maker<'_> {
             Kind::Plot { picture, name, curve } => {
                 let Some(results) = self.results(name)? else { return Ok(not_measured(name)) };
                 let picture = plots::of_results(picture, &results, curve)?;
-                let shown = self.picture(&picture);
+                let shown = self.picture(&picture)?;
                 Ok(format!("{shown}{}", markdown::command(&results.header.command)))
             }
             Kind::Run { name } => {
@@ -201,7 +208,7 @@ impl Maker<'_> {
                 let run = published::Run::read(&folder)?;
                 let mut text = run.text();
                 for picture in &run.pictures {
-                    text += &self.picture(picture);
+                    text += &self.picture(picture)?;
                 }
                 Ok(text)
             }
@@ -223,15 +230,20 @@ impl Maker<'_> {
     }
 
     /// Draws a picture; the Markdown that shows it.
-    fn picture(&mut self, picture: &Picture) -> String {
+    fn picture(&mut self, picture: &Picture) -> Result<String, DocumentError> {
         let name = format!("images/{}.png", picture.name);
-        self.files.push((self.folder.join(&name), picture.png()));
+        let (path, bytes) = (self.folder.join(&name), picture.png());
+        match self.files.iter().find(|(known, _)| *known == path) {
+            None => self.files.push((path, bytes)),
+            Some((_, known)) if *known == bytes => {}
+            Some(_) => return Err(DocumentError::Twice { path }),
+        }
         let caption = markdown::escaped(&picture.caption);
         // 84 mm at the resolution that pages are laid out in.
-        format!(
+        Ok(format!(
             "<img src=\"{name}\" alt=\"{}\" width=\"480\">\n\n*{caption}*\n\n",
             quoted(&caption)
-        )
+        ))
     }
 }
 

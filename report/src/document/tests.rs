@@ -106,6 +106,11 @@ fn what_a_block_names_must_be_there() {
         ),
         ("ops_s batch_size=100", "ops_s size=100", "no column size"),
         ("<!-- table: later -->\n<!-- end -->", "<!-- table: later -->", "line 12"),
+        (
+            "<!-- table: later -->",
+            "<!-- plot: batch batch_sizes x=batch_size y=p99_us -->",
+            "two blocks draw different pictures as",
+        ),
     ] {
         let (folder, path) = scratch("document-wrong");
         let text = TEXT.replacen(from, to, 1);
