@@ -83,8 +83,11 @@ impl Axis {
         let margin = if span > 1e-9 { 0.06 * span } else { 0.5 };
         let mut ticks: Vec<(f64, String)> = Vec::new();
         for value in values {
-            // A label is about a fourteenth of the axis wide.
-            let room = ticks.last().is_none_or(|(last, _)| place(value) - last > span / 14.0);
+            // A letter takes about 3% of the axis.
+            let label = short(value).len();
+            let room = ticks.last().is_none_or(|(last, text)| {
+                place(value) - last > 0.029 * span * (label + text.len()) as f64 / 2.0
+            });
             if room {
                 ticks.push((place(value), short(value)));
             }
@@ -196,7 +199,9 @@ mod tests {
         assert_eq!(labels(&axis), ["1", "2", "4"]);
         assert_eq!(labels(&Axis::values("", &[7.0])), ["7"]);
         let crowded: Vec<f64> = (0..100).map(f64::from).collect();
-        assert_eq!(Axis::values("", &crowded).ticks.len(), 13);
+        assert!(Axis::values("", &crowded).ticks.len() < 20);
+        let long = [37_667.0, 117_713.0, 188_339.0, 376_678.0, 4_520_136.0];
+        assert_eq!(labels(&Axis::values("", &long)), ["37667", "117713", "376678", "4.52M"]);
     }
 
     #[test]
