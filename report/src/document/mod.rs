@@ -17,8 +17,8 @@
 //! Everything else in the document is prose and stays as it is. To regenerate a document twice
 //! changes nothing the second time. A table that nobody has measured yet says so.
 //!
-//! - [`markdown`]: how tables are written;
-//! - [`block`]: how blocks are found in a text.
+//! - `markdown`: how tables are written;
+//! - `block`: how blocks are found in a text.
 
 mod block;
 mod markdown;

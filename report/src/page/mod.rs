@@ -4,8 +4,8 @@
 //! network. It has no script. Everything on it comes from the run's folder; every text is escaped
 //! where it is put in, because the markup is made by `maud`, not by joining strings.
 //!
-//! [`sections`] are the parts from top to bottom, [`tables`] those of them that are tables,
-//! [`numbers`] how figures are written.
+//! `sections` are the parts from top to bottom, `tables` those of them that are tables,
+//! `numbers` how figures are written.
 
 mod numbers;
 mod sections;

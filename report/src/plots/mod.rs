@@ -13,7 +13,7 @@
 //! A measured table becomes a picture by [`of_results`]: one column against another, with error
 //! bars from its repeats.
 //!
-//! [`figure`] is what a picture shows, [`axis`] where its labels stand, [`render`] how it is drawn.
+//! `figure` is what a picture shows, `axis` where its labels stand, `render` how it is drawn.
 
 mod axis;
 mod figure;
