@@ -3,11 +3,11 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help build run-server run-client test test-faults gate bench bench-setup ladder profile report clean
+.PHONY: help build run-server run-client test test-faults gate bench bench-compare bench-setup ladder profile report clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build everything, optimised
 	$(CARGO) build --release --locked --workspace --exclude faults
@@ -23,6 +23,7 @@ test: ## unit, property, end-to-end and launcher tests
 	scripts/test-dependencies
 	scripts/test-launcher.sh
 	scripts/test-sweep
+	scripts/test-peers
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
 	scripts/test-faults
@@ -37,6 +38,9 @@ bench: ## micro-benchmarks, a comparison with Redis, the checker, what promises 
 	scripts/bench-costs
 	scripts/bench-sweeps
 	scripts/bench-scaling
+
+bench-compare: ## Redis beside ours, end to end
+	scripts/bench-compare
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup

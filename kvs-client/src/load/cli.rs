@@ -10,6 +10,7 @@ use serde_json::json;
 use super::open_loop::Spacing;
 use super::permutation::LENGTH_MAX;
 use super::random::mix;
+use super::target::address::Address;
 use super::value::{VERIFIED_BYTES_MIN, ValueSize};
 use super::workload::{Choice, Distribution, Mix};
 
@@ -46,6 +47,10 @@ pub(crate) struct ConnectionFlags {
 /// What a run does.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LoadFlags {
+    /// Drive another store instead of -hosts: redis://host:port or memcached://host:port. The
+    /// flags -retry_secs, -inflight_bytes_max and -dedup are of our own servers only
+    #[arg(long, value_name = "URL", value_parser = Address::from_str)]
+    target: Option<Address>,
     /// Tasks that send batches; each waits for its own replies only
     #[arg(long, default_value_t = 64, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -235,7 +240,9 @@ fn theta(text: &str) -> Result<f64, String> {
 /// Everything that a run is told, with the defaults that hang on other flags filled in.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// How the servers are reached.
+    /// What is driven.
+    pub(crate) target: Address,
+    /// How our servers are reached, and a peer as far as it goes.
     pub(crate) client: Config,
     /// Tasks that send batches.
     pub(crate) workers: usize,
@@ -339,6 +346,36 @@ impl LoadFlags {
     }
 }
 
+impl LoadFlags {
+    /// Whether another store is driven than ours.
+    pub(crate) fn drives_a_peer(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Checks that a peer is asked for what it can do.
+    fn check_target(&self) -> Result<(), String> {
+        if self.target.is_none() {
+            return Ok(());
+        }
+        if self.client_count > 1 {
+            return Err("-target drives a peer from one client, because a peer has no barrier \
+                        where clients wait for each other: leave out -client_count"
+                .to_owned());
+        }
+        if self.plain {
+            return Err(
+                "-plain calls our client library one operation at a time, and -target drives \
+                        another store: leave one of them out, or take -batch_size 1"
+                    .to_owned(),
+            );
+        }
+        if cfg!(not(feature = "peers")) {
+            return Err("-target needs the feature `peers`: build kvs-client with it".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Cli {
     /// The settings of a run.
     ///
@@ -354,6 +391,7 @@ impl Cli {
             ));
         }
         load.check_history()?;
+        load.check_target()?;
         let mut client = connection.config()?;
         client.connections = load.connections as usize;
         client.inflight_bytes_max = load.inflight_bytes_max;
@@ -372,6 +410,7 @@ impl Cli {
         };
         let flags = flags_json(&connection, &load, &mix, distribution, threads, seed, length);
         Ok(Settings {
+            target: load.target.unwrap_or_default(),
             client,
             workers: load.workers as usize,
             batch_size: load.batch_size as usize,
@@ -430,6 +469,7 @@ fn flags_json(
         Length::Operations(operations) => (None, Some(operations)),
     };
     json!({
+        "target": load.target.as_ref().map(Address::to_string),
         "hosts": connection.hosts,
         "timeout_ms": connection.timeout_ms,
         "retry_secs": connection.retry_secs.0.as_secs_f64(),
@@ -585,6 +625,9 @@ mod tests {
             (&["-history", "h", "-verify=false"], "-verify=false"),
             (&["-history", "h", "-cleanup"], "-cleanup"),
             (&["-history", "h", "-plain"], "-plain"),
+            (&["-target", "etcd://a:1"], "redis://host:port"),
+            (&["-target", "redis://a:1", "-client_count", "2"], "leave out -client_count"),
+            (&["-target", "redis://a:1", "-plain"], "leave one of them out"),
         ] {
             let error = settings(args).expect_err("the flags are wrong");
             assert!(error.contains(reason), "{args:?}: {error}");

@@ -87,6 +87,9 @@ use run::Ending;
 pub(crate) fn start(mut cli: Cli) -> anyhow::Result<ExitCode> {
     start_tracing()?;
     if let Some(command) = cli.command.take() {
+        if cli.load.drives_a_peer() {
+            return Ok(refuse("a command for one operation goes to -hosts: leave out -target"));
+        }
         let mut config = match cli.connection.config() {
             Ok(config) => config,
             Err(wrong) => return Ok(refuse(&wrong)),

@@ -36,7 +36,10 @@ use super::recorder::{Faults, Recorder};
 use super::resources::{self, unix_ms};
 use super::source::{List, Source, Workload};
 use super::summary::{self, Observed};
+#[cfg(feature = "peers")]
+use super::target;
 use super::target::Target;
+use super::target::address::Address;
 use super::text;
 use super::value::{ValueWriter, Verifier};
 use super::worker::{Pace, Style, Worker};
@@ -95,6 +98,21 @@ struct Run<T: Target> {
 /// When there is nothing to report: no connection, no room, keys that could not be loaded.
 pub(crate) async fn run(mut settings: Settings, interrupt: Interrupt) -> anyhow::Result<Ending> {
     check_result_folder(&settings)?;
+    match settings.target.clone() {
+        Address::Ours => (),
+        #[cfg(feature = "peers")]
+        Address::Redis(address) => {
+            let peer = target::redis::connect(&address, &settings.client).await?;
+            return Ok(run_on(peer, settings, interrupt).await?.0);
+        }
+        #[cfg(feature = "peers")]
+        Address::Memcached(address) => {
+            let peer = target::memcached::connect(&address, &settings).await?;
+            return Ok(run_on(peer, settings, interrupt).await?.0);
+        }
+        #[cfg(not(feature = "peers"))]
+        peer => unreachable!("{peer} was refused with the flags"),
+    }
     let in_process = InProcess::install(&mut settings.client, settings.threads);
     let client = Client::connect_with(settings.client.clone()).await?;
     let (ending, acknowledged) = run_on(client, settings, interrupt).await?;
@@ -467,6 +485,10 @@ fn headline(settings: &Settings) -> String {
         super::workload::Distribution::Uniform => String::new(),
         _ => format!(" {theta}"),
     };
+    let driven = match &settings.target {
+        Address::Ours => String::new(),
+        peer => format!("{peer}: "),
+    };
     let verified = match (settings.verifies(), settings.verify) {
         (true, _) => "verified",
         (false, true) => "not verified: that takes 40 bytes",
@@ -483,7 +505,7 @@ fn headline(settings: &Settings) -> String {
         ),
     };
     format!(
-        "{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\
+        "{driven}{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\
          {workers} workers, {style}, {} connections per server, {threads} threads\n\
          run {}, client {} of {}, seed {seed}\n",
         settings.mix.name(),

@@ -4,6 +4,18 @@
 //! same order. Workers, recorder, checks and results are the same for all targets, and are compiled
 //! for each of them, so that none pays for the others.
 
+pub(crate) mod address;
+#[cfg(feature = "peers")]
+mod answers;
+#[cfg(feature = "peers")]
+mod driver;
+#[cfg(feature = "peers")]
+pub(crate) mod memcached;
+#[cfg(feature = "peers")]
+mod peer;
+#[cfg(feature = "peers")]
+pub(crate) mod redis;
+
 use std::future::Future;
 use std::time::Duration;
 
