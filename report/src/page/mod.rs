@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn clocks_of_several_hosts_are_told_and_of_one_are_not() {
+        let folder = whole_run("page-clocks");
+        assert!(!page(&folder).contains("id=\"clocks\""));
+        let clock = r#"{"node": "node7", "process": "kvs-client 1", "offset_ns": 1,
+            "wall_offset_ns": 2, "error_ns": 81500, "start": {"offset_ns": -1234500,
+            "wall_offset_ns": 2500, "error_ns": 3}, "end": null}"#;
+        folder.file("clocks.json", &format!("{{\"clocks\": [{clock}]}}"));
+        let row = "<td>node7 (kvs-client 1)</td><td>-1234.5</td><td>2.5</td><td>-</td><td>-</td>\
+                   <td>81.5</td>";
+        assert!(page(&folder).contains(row));
+    }
+
+    #[test]
     fn a_page_that_cannot_be_written_is_named() {
         let folder = whole_run("page-unwritable");
         let mut run = RunFolder::read(&folder.0).unwrap();

@@ -181,6 +181,7 @@ pub(super) fn environment(page: &Page<'_>) -> Markup {
         } } }
         (tables::hosts(environment))
         (tables::listening(&page.run.servers))
+        (tables::clocks(&page.run.clocks))
         @if let Some(client) = first {
             details {
                 summary { "Every flag of the clients, defaults included" }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::Page;
 use super::numbers::{grouped, mebibytes, ms};
+use crate::clocks::{HostClock, Measured};
 use crate::cluster::{ClientShare, ServerShare};
 use crate::result::{Latency, RunResult};
 use crate::run_folder::Environment;
@@ -130,6 +131,36 @@ pub(super) fn hosts(environment: &Environment) -> Markup {
                     td { (host.kernel) } td { (host.system) }
                 } } }
             } }
+        }
+    }
+}
+
+/// How far the hosts' clocks stood from the launcher's, at start and end; nothing on one machine.
+pub(super) fn clocks(clocks: &[HostClock]) -> Markup {
+    let micros = |ns: i64| format!("{:.1}", ns as f64 / 1e3);
+    let measured = |measured: Option<Measured>| match measured {
+        Some(measured) => [micros(measured.offset_ns), micros(measured.wall_offset_ns)],
+        None => [NOT_KNOWN.to_owned(), NOT_KNOWN.to_owned()],
+    };
+    let row = |clock: &HostClock| {
+        let mut row = vec![format!("{} ({})", clock.node, clock.process)];
+        row.extend(measured(clock.start));
+        row.extend(measured(clock.end));
+        row.push(micros(i64::try_from(clock.error_ns).unwrap_or(i64::MAX)));
+        row
+    };
+    html! {
+        @if !clocks.is_empty() {
+            h3 { "Clocks, in microseconds" }
+            div #clocks { (table(
+                &["", "at start", "wall, at start", "at end", "wall, at end", "known to"],
+                clocks.iter().map(row),
+            )) }
+            p .soft {
+                "What to add to a host's clock to get the launcher's: to the monotonic one, which "
+                "histories are written by, and to the wall clock, which logs are written by. Times "
+                "on this page are the launcher's."
+            }
         }
     }
 }
