@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-#[path = "../examples/synthesize.rs"]
+#[path = "../examples/synthesize_run.rs"]
 #[allow(dead_code)]
 mod synthesize;
 

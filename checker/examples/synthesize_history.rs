@@ -2,7 +2,7 @@
 //! measure the recorder and the checker.
 //!
 //! ```text
-//! synthesize FILE [operations] [batch_size] [workers] [keys] [percent of GETs]
+//! synthesize_history FILE [operations] [batch_size] [workers] [keys] [percent of GETs]
 //! ```
 //!
 //! Keys are zipfian with theta 0.99, sampled by rejection-inversion (Hoermann and Derflinger 1996)
@@ -57,7 +57,8 @@ fn ranks(keys: usize, draws: usize, random: &mut Random) -> Vec<u32> {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let path = arguments.get(1).expect("usage: synthesize FILE [operations] [batch_size] ...");
+    let path =
+        arguments.get(1).expect("usage: synthesize_history FILE [operations] [batch_size] ...");
     let number = |index: usize, default: u64| {
         let text = arguments.get(index);
         text.map_or(default, |text| text.parse().expect("the arguments behind FILE are numbers"))

@@ -1,4 +1,4 @@
-//! Writes the folder of a run that never was: `synthesize FOLDER SERVERS CLIENTS SECONDS`.
+//! Writes the folder of a run that never was: `synthesize_run FOLDER SERVERS CLIENTS SECONDS`.
 //!
 //! For looking at pictures and pages of runs that this machine cannot do, and for their tests.
 
