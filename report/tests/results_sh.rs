@@ -91,3 +91,30 @@ fn wrong_use_is_told() {
         assert!(error.contains(told), "{script}: {error}");
     }
 }
+
+#[test]
+fn figures_of_rounds_are_summed_up() {
+    let output = Scratch::new("rounds").run(
+        r#"calls=0
+           a() { REPLY=$((10 * ++calls)); }
+           b() { REPLY=$((++calls)); }
+           results_rounds 3 a b >/dev/null
+           printf '%s; %s\n' "${results_figures[a]}" "${results_figures[b]}"
+           results_ratios a b && echo "$REPLY"
+           results_spread 4 1 '' 3 2.5 && echo "$REPLY"
+           results_spread 7 && echo "$REPLY""#,
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = told.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            // The second round goes backwards.
+            "10 40 50; 2 3 6",
+            "5.0000 13.3333 8.3333",
+            "2.75 2.125 3.25 1 4",
+            "7 7 7 7 7",
+        ]
+    );
+}

@@ -6,10 +6,17 @@
 #   results_note TEXT                                what a reader should know beside the figures
 #   results_end
 #
+# and sums up what stands in one:
+#
+#   results_rounds COUNT FUNCTION..                  what functions measure, taking turns
+#   results_ratios A B                               what one measured over what another did
+#   results_spread NUMBERS..                         median, quartiles, lowest and highest
+#
 # FILE appears whole or not at all: until results_end, the rows stand in FILE.part. Each function
 # fails with a line on stderr when it is used wrongly.
 
 results_file='' results_columns=0 results_rows=0 results_header=() results_notes=()
+declare -A results_figures=()
 
 # results_json TEXT: the text as a JSON string, in $REPLY.
 results_json() {
@@ -93,4 +100,46 @@ results_end() {
     } >"$results_file.new" && mv -- "$results_file.new" "$results_file" && rm -- "$results_file.part" ||
         results_fail "cannot write $results_file" || return
     results_file=''
+}
+
+# results_rounds COUNT FUNCTION..: calls the functions in turn, in the opposite order in every second
+# round; each leaves its figure in $REPLY. All figures of a function stand in results_figures[FUNCTION],
+# a space between each.
+results_rounds() {
+    local round index order contender
+    for contender in "${@:2}"; do results_figures[$contender]=''; done
+    for ((round = 1; round <= $1; round++)); do
+        order=("${@:2}")
+        for ((index = 0; index < $# - 1; index++)); do
+            ((round % 2)) && contender=${order[index]} || contender=${order[-1 - index]}
+            "$contender"
+            results_figures[$contender]+="${results_figures[$contender]:+ }$REPLY"
+            printf '  %d of %d  %-28s %14.10g\n' "$round" "$1" "$contender" "$REPLY"
+        done
+    done
+}
+
+# results_ratios A B: what the first function measured over what the second did, round by round, a space
+# between each, in $REPLY.
+results_ratios() {
+    REPLY=$(awk -v a="${results_figures[$1]}" -v b="${results_figures[$2]}" 'BEGIN {
+        count = split(a, as)
+        split(b, bs)
+        for (i = 1; i <= count; i++) printf "%.4f ", as[i] / bs[i]
+    }')
+}
+
+# results_spread NUMBERS..: median, lower quartile, upper quartile, lowest and highest in $REPLY, a space
+# between each.
+results_spread() {
+    REPLY=$(tr -s ' ' '\n' <<<"$*" | sort -g | awk '
+        NF { number[++count] = $1 }
+        function quantile(part, at, low) {
+            at = 1 + part * (count - 1); low = int(at)
+            return number[low] + (at - low) * (number[low + (low < count)] - number[low])
+        }
+        END {
+            printf "%.10g %.10g %.10g %.10g %.10g\n", quantile(0.5), quantile(0.25), quantile(0.75),
+                number[1], number[count]
+        }')
 }

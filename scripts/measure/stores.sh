@@ -2,18 +2,27 @@
 # Starts stores for a comparison on this machine, and runs clients against them. Sourced after
 # `scratch` is set to a folder; call stores_stop at the end.
 #
+#   stores_build                                            build ours, unless KVS_BIN_DIR names a folder
 #   stores_ours FLAG..   stores_redis   stores_memcached    start one; its URL or hosts in $REPLY
-#   stores_client NAME FLAG..                               run kvs-client; fields in associative $run
+#   stores_client FLAG..                                    run kvs-client; fields in associative $run
 #   stores_stop                                             end all that were started
 
 stores_pids=()
 declare -A run=()
 : "${scratch:?a folder for logs must be set}"
-built=${CARGO_TARGET_DIR:-target}/${KVS_PROFILE:-release}
+built=${KVS_BIN_DIR:-${CARGO_TARGET_DIR:-target}/${KVS_PROFILE:-release}}
 
 stores_die() {
     printf '%s: %s\n' "${0##*/}" "$1" >&2
     exit 1
+}
+
+# Optimised binaries of server and client in $built.
+stores_build() {
+    [[ -n ${KVS_BIN_DIR-} ]] ||
+        cargo build --release --locked --quiet --package kvs-server --package kvs-client
+    [[ -x $built/kvs-server && -x $built/kvs-client ]] ||
+        stores_die "there is no kvs-server or kvs-client in $built; KVS_BIN_DIR names the folder"
 }
 
 stores_stop() {
@@ -94,34 +103,21 @@ stores_client() {
 # stores_result FILE: reads a client's result into $run.
 stores_result() {
     local name value
+    command -v python3 >/dev/null ||
+        stores_die 'there is no python3 to read results with; install it, e.g. with: sudo apt-get install python3'
     run=()
     while read -r name value; do
         run[$name]=$value
-    done < <(awk -F '[:,]' '
-        { gsub(/[" ]/, "", $1); gsub(/ /, "", $2) }
-        /"latency_us": \{/ { in_latency = 1 }
-        in_latency && /"operations": \{/ { in_operations = 1; next }
-        in_operations && /\}/ { in_operations = in_latency = 0 }
-        in_operations { print $1, $2 }
-        !in_latency && /"operations_per_second"/ && !rate { rate = 1; print "ops_s", $2 }
-        !in_latency && /"hit_ratio"/ { print "hits", $2 }
-        !in_latency && /"wire_bytes_per_operation"/ { print "wire_bytes", $2 }
-    ' "$1")
+    done < <(python3 -c '
+import json, sys
+
+result = json.load(open(sys.argv[1]))
+fields = {"ops_s": result["operations_per_second"], "operations": result["operations"],
+          "hits": result["hit_ratio"], "wire_bytes": result["wire_bytes_per_operation"]}
+latency = result["latency_us"]["operations"]
+fields.update((name, latency[name]) for name in ("min", "mean", "p50", "p95", "p99", "max"))
+for name, value in fields.items():
+    print(name, "" if value is None else format(value, ".10g"))
+' "$1")
     [[ -n ${run[ops_s]-} ]] || stores_die "$1 holds no result"
-}
-
-# stores_spread NUMBER..: median, lower quartile, lowest and highest in $REPLY.
-stores_spread() {
-    REPLY=$(printf '%s\n' "$@" | sort -g | awk '
-        { r[NR] = $1 }
-        function quantile(q, at, low) {
-            at = 1 + q * (NR - 1); low = int(at)
-            return r[low] + (at - low) * (r[low + (low < NR)] - r[low])
-        }
-        END { printf "%.6g %.6g %.6g %.6g\n", quantile(0.5), quantile(0.25), r[1], r[NR] }')
-}
-
-# stores_ratio A B: A over B in $REPLY.
-stores_ratio() {
-    REPLY=$(awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4f", a / b }')
 }
