@@ -31,7 +31,7 @@ test-faults: ## the long campaign of injected faults, and the faults that tests 
 gate: ## everything that must hold before a change goes in
 	scripts/gate
 
-bench: ## micro-benchmarks, a comparison with Redis, the checker, what promises cost, sweeps, and servers over capped links (as root)
+bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
 	scripts/bench-check
@@ -39,7 +39,7 @@ bench: ## micro-benchmarks, a comparison with Redis, the checker, what promises 
 	scripts/bench-sweeps
 	scripts/bench-scaling
 
-bench-compare: ## Redis beside ours, end to end
+bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three
 	scripts/bench-compare
 
 bench-setup: ## install what the comparison needs (apt, as root)

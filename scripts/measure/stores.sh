@@ -7,7 +7,7 @@
 #   stores_client FLAG..                                    run kvs-client; fields in associative $run
 #   stores_stop                                             end all that were started
 
-stores_pids=()
+stores_pids=() server='' redis_port=''
 declare -A run=()
 : "${scratch:?a folder for logs must be set}"
 built=${KVS_BIN_DIR:-${CARGO_TARGET_DIR:-target}/${KVS_PROFILE:-release}}
@@ -31,7 +31,7 @@ stores_stop() {
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
-    stores_pids=()
+    stores_pids=() server='' redis_port=''
 }
 
 # stores_wait PID WHAT CHECK..: until CHECK succeeds; fails when the process ends before.
