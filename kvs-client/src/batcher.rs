@@ -87,7 +87,7 @@ pub(crate) struct Frame {
 }
 
 /// How a batch was cut.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) first_stamp: u64,
     pub(crate) placements: Vec<Placement>,

@@ -32,6 +32,9 @@ mod config;
 mod connection;
 mod error;
 mod lane;
+#[cfg(feature = "load")]
+#[doc(hidden)]
+pub mod offline;
 mod outcomes;
 mod plain;
 mod router;

@@ -33,7 +33,7 @@
 //! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys, which
 //!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
-//! - [`target`]: what is driven
+//! - [`target`]: what is driven, in [`batches`] that [`fill`] fills
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`open_loop`], [`pacer`]: operations that arrive by a schedule
 //! - [`history`]: what is written down for the checker
@@ -41,8 +41,10 @@
 //! - [`in_process`]: servers inside this process, for `-hosts mem:N`
 //! - [`memory`], [`interrupt`], [`run`]: the phases and their safeguards
 
+mod batches;
 pub(crate) mod cli;
 mod control;
+mod fill;
 mod history;
 mod in_process;
 mod interrupt;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use kvs_client::{Failure, FailureClass, Outcome};
 
+use super::batches::Replies;
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
 use super::value::{Verifier, Writer};
@@ -33,6 +34,22 @@ pub(crate) struct Reply<'a, F> {
     pub(crate) server: usize,
     /// Whether the library had to send it again under another stamp.
     pub(crate) reissued: bool,
+}
+
+impl<'a, F> Reply<'a, &'a F> {
+    /// What operation `index` was answered, in a batch whose stamps begin at `first_stamp`.
+    #[inline(always)]
+    pub(crate) fn of(
+        outcomes: &'a impl Replies<Failure = F>,
+        first_stamp: u64,
+        index: usize,
+    ) -> Self {
+        Self {
+            outcome: outcomes.get(index),
+            server: outcomes.server(index),
+            reissued: outcomes.stamp(index) != first_stamp + index as u64,
+        }
+    }
 }
 
 /// A failure that says whether the operation may have taken effect.
@@ -281,7 +298,8 @@ impl Recorder {
         }
     }
 
-    /// Checks and counts a completed batch. Read-modify-writes that go on are added to `pending`.
+    /// Checks and counts a completed batch, of whose operation `index` `reply(index)` tells what it
+    /// was answered. Read-modify-writes that go on are added to `pending`.
     /// `note` is told each operation's index and outcome, and of a whole value who wrote it.
     /// Returns what the batch counts, whether it is in the window or not.
     pub(crate) fn batch<'a, F: Classified>(
@@ -289,14 +307,14 @@ impl Recorder {
         plan: &Plan,
         response: Instant,
         control: &Control,
-        replies: impl ExactSizeIterator<Item = Reply<'a, F>>,
+        reply: impl Fn(usize) -> Reply<'a, F>,
         pending: &mut PendingSwaps,
         mut note: impl FnMut(usize, &Reply<'a, F>, Option<Writer>),
     ) -> Counts {
-        assert_eq!(replies.len(), plan.operations.len(), "each operation has one outcome");
         let mut counts = Counts::default();
         let in_window = control.in_window(response);
-        for (index, (planned, reply)) in plan.operations.iter().zip(replies).enumerate() {
+        for (index, planned) in plan.operations.iter().enumerate() {
+            let reply = reply(index);
             counts.retried += u64::from(reply.reissued);
             let mut writer = None;
             match &reply.outcome {
@@ -464,9 +482,8 @@ mod tests {
         pending: &mut PendingSwaps,
     ) -> Counts {
         let control = Control::for_operations(1_000);
-        let replies =
-            given.iter().map(|outcome| Reply { outcome: *outcome, server: 1, reissued: false });
-        recorder.batch(plan, Instant::now(), &control, replies, pending, |_, _, _| {})
+        let reply = |index| Reply { outcome: given[index], server: 1, reissued: false };
+        recorder.batch(plan, Instant::now(), &control, reply, pending, |_, _, _| {})
     }
 
     fn faults_of(operation: (Kind, u64), given: Given<'_>) -> Faults {
@@ -603,11 +620,9 @@ mod tests {
         let plan = plan(&[(Kind::Get, 9), (Kind::Get, 9)]);
         let wrong = value(8);
         let given: [Given<'_>; 2] = [Ok(Outcome::Missing), Ok(Outcome::Value(&wrong))];
-        let replies =
-            given.iter().map(|outcome| Reply { outcome: *outcome, server: 0, reissued: true });
+        let reply = |index| Reply { outcome: given[index], server: 0, reissued: true };
         let pending = &mut PendingSwaps::default();
-        let counts =
-            recorder.batch(&plan, Instant::now(), &control, replies, pending, |_, _, _| {});
+        let counts = recorder.batch(&plan, Instant::now(), &control, reply, pending, |_, _, _| {});
         assert_eq!((counts.operations, counts.retried), (2, 2));
         assert_eq!(recorder.counts, Counts::default());
         assert_eq!(recorder.acknowledged, [2, 0]);
@@ -619,19 +634,15 @@ mod tests {
     fn latency_counts_from_the_intended_start_where_there_is_one() {
         let control = Control::for_operations(10);
         let kinds = [(Kind::Get, 1), (Kind::Get, 2), (Kind::Put, 3)];
-        let outcomes = || {
-            [Outcome::Missing, Outcome::Missing, Outcome::Done]
-                .map(Ok::<Outcome<&[u8]>, Failed>)
-                .into_iter()
-                .map(|outcome| Reply { outcome, server: 0, reissued: false })
-        };
+        let given: [Given<'_>; 3] = [Outcome::Missing, Outcome::Missing, Outcome::Done].map(Ok);
+        let reply = |index| Reply { outcome: given[index], server: 0, reissued: false };
         let p50_us = |due: &[Duration]| {
             let mut recorder = recorder();
             let mut plan = plan(&kinds);
             let response = plan.invocation + Duration::from_millis(1);
             plan.due = due.iter().map(|early| plan.invocation - *early).collect();
             let pending = &mut PendingSwaps::default();
-            recorder.batch(&plan, response, &control, outcomes(), pending, |_, _, _| {});
+            recorder.batch(&plan, response, &control, reply, pending, |_, _, _| {});
             let latencies = &recorder.latencies;
             let of = |histogram: &LatencyHistogram| {
                 let histogram = histogram.distribution().expect("there was such an operation");

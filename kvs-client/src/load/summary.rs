@@ -319,11 +319,10 @@ mod tests {
             Ok(Outcome::Done),
             Ok(Outcome::Counter(1)),
         ];
-        let replies =
-            outcomes.into_iter().map(|outcome| Reply { outcome, server: 1, reissued: false });
+        let reply = |index| Reply { outcome: outcomes[index], server: 1, reissued: false };
         let control = Control::for_operations(4);
         let pending = &mut PendingSwaps::default();
-        recorder.batch(&plan, Instant::now(), &control, replies, pending, |_, _, _| {});
+        recorder.batch(&plan, Instant::now(), &control, reply, pending, |_, _, _| {});
         recorder
     }
 

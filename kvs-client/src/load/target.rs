@@ -19,9 +19,9 @@ pub(crate) mod redis;
 use std::future::Future;
 use std::time::Duration;
 
-use kvs_client::{Batch, Client, Failure, Lane, OperationError, Outcome, Outcomes, ServerInfo};
+use kvs_client::{Batch, Client, Lane, Outcomes, ServerInfo};
 
-use super::recorder::Classified;
+pub(crate) use super::batches::{Replies, Requests};
 
 /// How long our servers have to take leave of the client.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -91,65 +91,6 @@ pub(crate) trait Stream: Send + 'static {
     fn boot_id(&self, key: &[u8]) -> u64;
 }
 
-/// A batch that operations are pushed into.
-pub(crate) trait Requests: Send {
-    /// The stamp of the batch's first operation.
-    fn first_stamp(&self) -> u64;
-
-    /// Pushes a GET.
-    fn get(&mut self, key: &[u8]) -> Result<(), OperationError>;
-
-    /// Pushes a PUT.
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), OperationError>;
-
-    /// Pushes a DELETE.
-    fn delete(&mut self, key: &[u8]) -> Result<(), OperationError>;
-
-    /// Pushes a CAS. `None` expects that the key is missing.
-    fn compare_and_swap(
-        &mut self,
-        key: &[u8],
-        expected: Option<&[u8]>,
-        value: &[u8],
-    ) -> Result<(), OperationError>;
-
-    /// Pushes an INCR.
-    fn increment(&mut self, key: &[u8], by: i64) -> Result<(), OperationError>;
-}
-
-/// The outcomes of a batch, in the order in which its operations were pushed.
-pub(crate) trait Replies: Send {
-    /// Why an operation has no outcome.
-    type Failure: Classified;
-
-    /// How many operations the batch had.
-    fn len(&self) -> usize;
-
-    /// The outcome of an operation.
-    fn get(&self, index: usize) -> Result<Outcome<&[u8]>, &Self::Failure>;
-
-    /// Index of the server that the operation went to.
-    fn server(&self, index: usize) -> usize;
-
-    /// The stamp under which the operation was sent last.
-    fn stamp(&self, index: usize) -> u64;
-
-    /// How many places the batch's operations have.
-    fn places(&self) -> usize {
-        1
-    }
-
-    /// The place of an operation, below [`places`](Self::places).
-    #[inline]
-    fn place_of(&self, _index: usize) -> usize {
-        0
-    }
-
-    /// The life of the server at a place, and when in it operations there took effect, if the server
-    /// counts that.
-    fn place(&self, place: usize) -> (u64, Option<u64>);
-}
-
 impl Target for Client {
     type Stream = Lane;
 
@@ -209,77 +150,5 @@ impl Stream for Lane {
 
     fn boot_id(&self, key: &[u8]) -> u64 {
         Lane::boot_id(self, key)
-    }
-}
-
-impl Requests for Batch {
-    fn first_stamp(&self) -> u64 {
-        Batch::first_stamp(self)
-    }
-
-    #[inline]
-    fn get(&mut self, key: &[u8]) -> Result<(), OperationError> {
-        Batch::get(self, key)
-    }
-
-    #[inline]
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), OperationError> {
-        Batch::put(self, key, value)
-    }
-
-    #[inline]
-    fn delete(&mut self, key: &[u8]) -> Result<(), OperationError> {
-        Batch::delete(self, key)
-    }
-
-    #[inline]
-    fn compare_and_swap(
-        &mut self,
-        key: &[u8],
-        expected: Option<&[u8]>,
-        value: &[u8],
-    ) -> Result<(), OperationError> {
-        Batch::compare_and_swap(self, key, expected, value)
-    }
-
-    #[inline]
-    fn increment(&mut self, key: &[u8], by: i64) -> Result<(), OperationError> {
-        Batch::increment(self, key, by)
-    }
-}
-
-impl Replies for Outcomes {
-    type Failure = Failure;
-
-    fn len(&self) -> usize {
-        Outcomes::len(self)
-    }
-
-    #[inline]
-    fn get(&self, index: usize) -> Result<Outcome<&[u8]>, &Failure> {
-        Outcomes::get(self, index)
-    }
-
-    #[inline]
-    fn server(&self, index: usize) -> usize {
-        Outcomes::server(self, index)
-    }
-
-    #[inline]
-    fn stamp(&self, index: usize) -> u64 {
-        Outcomes::stamp(self, index)
-    }
-
-    fn places(&self) -> usize {
-        Outcomes::places(self)
-    }
-
-    #[inline]
-    fn place_of(&self, index: usize) -> usize {
-        Outcomes::place_of(self, index)
-    }
-
-    fn place(&self, place: usize) -> (u64, Option<u64>) {
-        Outcomes::place(self, place)
     }
 }

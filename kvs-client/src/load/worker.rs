@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use kvs_client::{Client, FailureClass, OperationError};
+use kvs_client::{Client, FailureClass};
 
 use super::control::Control;
+use super::fill::fill;
 use super::history::{WorkerHistory, monotonic_ns};
 use super::open_loop::Arrivals;
-use super::plan::{Kind, PendingSwaps, Plan};
+use super::plan::{PendingSwaps, Plan};
 use super::progress::Board;
 use super::random::Random;
 use super::recorder::{Classified, Recorder, Reply};
@@ -171,7 +172,8 @@ impl<S: Stream> Worker<S> {
             return false;
         }
         let mut batch = self.stream.batch(plan.operations.len());
-        self.fill(&mut batch, &plan).expect("keys and values of a workload are within the limits");
+        fill(&mut batch, &plan, &mut self.values, &mut self.random, &self.pending)
+            .expect("keys and values of a workload are within the limits");
         plan.invoked_ns = invoked_ns;
         std::mem::swap(&mut plan.due, due);
         plan.first_stamp = batch.first_stamp();
@@ -188,50 +190,22 @@ impl<S: Stream> Worker<S> {
         true
     }
 
-    /// Writes the planned operations into a batch.
-    fn fill(&mut self, batch: &mut S::Batch, plan: &Plan) -> Result<(), OperationError> {
-        let Self { values, random, pending, .. } = self;
-        let first_stamp = batch.first_stamp();
-        let mut digits = itoa::Buffer::new();
-        for (index, planned) in plan.operations.iter().enumerate() {
-            let number = planned.number();
-            let stamp = first_stamp + index as u64;
-            let key = digits.format(number).as_bytes();
-            match planned.kind() {
-                Kind::Get | Kind::Read => batch.get(key)?,
-                Kind::Put | Kind::Insert => batch.put(key, values.write(stamp, number, random))?,
-                Kind::Delete => batch.delete(key)?,
-                Kind::Swap => {
-                    let value = values.write(stamp, number, random);
-                    batch.compare_and_swap(key, pending.expected(index), value)?;
-                }
-                Kind::Increment => batch.increment(CounterKey::new(number).as_bytes(), 1)?,
-                Kind::ResetCounter => batch.put(CounterKey::new(number).as_bytes(), b"0")?,
-                Kind::DeleteCounter => batch.delete(CounterKey::new(number).as_bytes())?,
-            }
-        }
-        Ok(())
-    }
-
     /// Checks and counts a completed batch.
     fn receive(&mut self, outcomes: &S::Outcomes, source: &Source, control: &Control) {
         let response = Instant::now();
         let plan = self.in_flight.pop_front().expect("a completed batch was in flight");
-        let replies = (0..outcomes.len()).map(|index| Reply {
-            outcome: outcomes.get(index),
-            server: outcomes.server(index),
-            reissued: outcomes.stamp(index) != plan.first_stamp + index as u64,
-        });
+        assert_eq!(outcomes.len(), plan.operations.len(), "each operation has one outcome");
+        let reply = |index| Reply::of(outcomes, plan.first_stamp, index);
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = &mut self.pending;
         let counts = match &mut self.history {
-            None => recorder.batch(&plan, response, control, replies, pending, |_, _, _| {}),
+            None => recorder.batch(&plan, response, control, reply, pending, |_, _, _| {}),
             Some(history) => {
                 let mut history = history.begin(&plan);
                 let note = |index, reply: &Reply<'_, _>, writer| {
                     history.record(index, reply, writer, outcomes);
                 };
-                let counts = recorder.batch(&plan, response, control, replies, pending, note);
+                let counts = recorder.batch(&plan, response, control, reply, pending, note);
                 history.finish(outcomes);
                 counts
             }
@@ -250,14 +224,10 @@ impl<S: Stream> Worker<S> {
             if let Some(history) = &mut self.history {
                 history.unsent(&plan, &self.stream);
             }
-            let replies = plan.operations.iter().map(|_| Reply {
-                outcome: Err(Unsent),
-                server: 0,
-                reissued: false,
-            });
+            let reply = |_| Reply { outcome: Err(Unsent), server: 0, reissued: false };
             let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
             let pending = &mut self.pending;
-            recorder.batch(&plan, Instant::now(), control, replies, pending, |_, _, _| {});
+            recorder.batch(&plan, Instant::now(), control, reply, pending, |_, _, _| {});
         }
     }
 }
@@ -274,36 +244,5 @@ impl std::fmt::Display for Unsent {
 impl Classified for Unsent {
     fn class(&self) -> FailureClass {
         FailureClass::NotApplied
-    }
-}
-
-/// The key of a counter: `c` and its number.
-struct CounterKey {
-    bytes: [u8; 21],
-    length: usize,
-}
-
-impl CounterKey {
-    fn new(number: u64) -> Self {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        let mut bytes = [b'c'; 21];
-        bytes[1..=digits.len()].copy_from_slice(digits);
-        Self { bytes, length: digits.len() + 1 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_have_keys_of_their_own() {
-        assert_eq!(CounterKey::new(0).as_bytes(), b"c0");
-        assert_eq!(CounterKey::new(u64::MAX).as_bytes(), b"c18446744073709551615");
     }
 }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use kvs_client::{Client, Error, Failure, FailureClass, Outcome, Swap};
 
 use super::super::control::Control;
+use super::super::fill::CounterKey;
 use super::super::plan::{Kind, Plan, Planned};
 use super::super::recorder::{Classified, Reply};
 use super::super::source::Source;
 use super::super::target::Stream;
-use super::{CounterKey, Worker};
+use super::Worker;
 
 impl Classified for Error {
     fn class(&self) -> FailureClass {
@@ -39,7 +40,7 @@ impl<S: Stream> Worker<S> {
             self.in_flight.push_back(plan);
             let (answer, server) = self.call(client, planned, stamp).await;
             let response = Instant::now();
-            let outcome = answer.as_ref().map(borrowed).map_err(Clone::clone);
+            let outcome = answer.as_ref().map(borrowed);
             let plan = self.count(outcome, server, response, control);
             source.completed(&plan);
             self.spare.push(plan);
@@ -49,7 +50,7 @@ impl<S: Stream> Worker<S> {
     /// Checks and counts the call that is on its way, and gives back its plan.
     fn count(
         &mut self,
-        outcome: Result<Outcome<&[u8]>, Error>,
+        outcome: Result<Outcome<&[u8]>, &Error>,
         server: usize,
         response: Instant,
         control: &Control,
@@ -57,9 +58,10 @@ impl<S: Stream> Worker<S> {
         let plan = self.in_flight.pop_front().expect("a call was on its way");
         let pending = &mut self.pending;
         pending.remove(plan.attempts.len());
-        let replies = [Reply { outcome, server, reissued: false }].into_iter();
+        assert_eq!(plan.operations.len(), 1, "a call has one operation");
+        let reply = |_| Reply { outcome, server, reissued: false };
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = recorder.batch(&plan, response, control, replies, pending, |_, _, _| {});
+        let counts = recorder.batch(&plan, response, control, reply, pending, |_, _, _| {});
         let latency = response.saturating_duration_since(plan.invocation);
         self.board.worker(self.index).add(&counts, latency, recorder.faults.count());
         plan
@@ -71,7 +73,7 @@ impl<S: Stream> Worker<S> {
             let endpoint = "a server".to_owned();
             let reason = "the run was ended while the reply was missing".to_owned();
             let lost = Error::Failure(Failure::ReplyLost { endpoint, reason });
-            self.count(Err(lost), 0, Instant::now(), control);
+            self.count(Err(&lost), 0, Instant::now(), control);
         }
     }
 
