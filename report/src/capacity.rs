@@ -9,6 +9,7 @@ use crate::cluster::ClusterResult;
 use crate::result::RunResult;
 use crate::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
 use crate::run_folder::RunFolder;
+use crate::wording;
 
 /// TCP payload that a 10 Gbit/s link carries, in bytes per second: 1,448 bytes of each 1,538 that
 /// stand on an Ethernet wire per full frame.
@@ -158,13 +159,15 @@ pub fn table(
         version: RESULTS_VERSION,
         name: "capacity".to_owned(),
         title: format!("What the measured costs predict for {}", testbed.name),
-        command: format!("kvs-report RUN -capacity {clock_ghz}"),
+        command: format!("kvs-report log/latest -capacity {clock_ghz}"),
         environment: Environment {
             cpu: host.map(|host| host.cpu.clone()).unwrap_or_default(),
             cores: host.map(|host| host.cores).unwrap_or_default(),
-            kernel: host.map(|host| host.kernel.clone()).unwrap_or_default(),
+            kernel: host
+                .map(|host| host.kernel.trim_start_matches("Linux ").to_owned())
+                .unwrap_or_default(),
             commit: run.description.environment.commit.clone(),
-            date: String::new(),
+            date: wording::date(run.description.started_unix_ms),
         },
         columns: vec![
             column("resource", ""),

@@ -77,6 +77,10 @@ pub struct Host {
     pub kernel: String,
     /// The system's name.
     pub system: String,
+    /// The clock of its cores; `None` in runs of launchers that did not note it, or where the
+    /// system tells none.
+    #[serde(default)]
+    pub clock_mhz: Option<u32>,
 }
 
 /// What kvs-check found: the part of `check.json` that the total tells.

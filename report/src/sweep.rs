@@ -107,7 +107,7 @@ pub fn curve(results: &Results) -> Option<Curve> {
     let (x, _) = swept.first()?;
     let by = swept.get(1).map(|(column, _)| name(*column));
     results.column(THROUGHPUT)?;
-    Some(Curve { x: name(*x), y: THROUGHPUT.to_owned(), by, bars: Bars::Repeats })
+    Some(Curve { x: name(*x), y: vec![THROUGHPUT.to_owned()], by, bars: Bars::Repeats })
 }
 
 fn distinct(results: &Results, column: usize) -> usize {

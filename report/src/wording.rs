@@ -117,6 +117,27 @@ pub(crate) fn grouped(number: f64) -> String {
     if number <= -0.5 { format!("-{text}") } else { text }
 }
 
+/// The day of a Unix time as `2026-11-21`.
+pub(crate) fn date(unix_ms: u64) -> String {
+    let (year, month, day) = civil((unix_ms / 86_400_000) as i64);
+    format!("{year}-{month:02}-{day:02}")
+}
+
+/// The date of a day counted from 1970-01-01; after Hinnant, *chrono-Compatible Low-Level Date
+/// Algorithms* (2013), `civil_from_days`.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ pub(super) const END: &str = "<!-- end -->";
 
 /// How a plot is written.
 const PLOT_USAGE: &str = "write <!-- plot: PICTURE NAME x=COLUMN y=COLUMN -->, if wanted with \
-    by=COLUMN, and low=COLUMN high=COLUMN or deviation=COLUMN";
+    by=COLUMN, and low=COLUMN high=COLUMN or deviation=COLUMN; or y=COLUMN,COLUMN.. alone";
 
 /// A stretch of a document.
 #[derive(Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Plot { picture: String, name: String, curve: Curve },
     /// A run with its pictures.
     Run { name: String },
+    /// What a run's costs predict for a testbed.
+    Capacity { name: String },
     /// A cell of a measured table.
     Value { name: String, column: String, keys: Vec<(String, String)> },
 }
@@ -97,6 +99,8 @@ fn kind(words: &[&str]) -> Result<Option<Kind>, String> {
         ["table:", ..] => return Err("write <!-- table: NAME -->".to_owned()),
         ["run:", run] => Kind::Run { name: name(run)? },
         ["run:", ..] => return Err("write <!-- run: NAME -->".to_owned()),
+        ["capacity:", run] => Kind::Capacity { name: name(run)? },
+        ["capacity:", ..] => return Err("write <!-- capacity: NAME -->".to_owned()),
         ["plot:", picture, table, rest @ ..] => {
             let mut columns = pairs(rest)?;
             let mut take = |key: &str| {
@@ -113,6 +117,13 @@ fn kind(words: &[&str]) -> Result<Option<Kind>, String> {
             let (Some(x), Some(y), true) = (x, y, columns.is_empty()) else {
                 return Err(PLOT_USAGE.to_owned());
             };
+            let y: Vec<String> = y.split(',').map(str::to_owned).collect();
+            // Several columns are lines of their own, with bars from repeats alone.
+            if y.iter().any(String::is_empty)
+                || y.len() > 1 && (by.is_some() || bars != Bars::Repeats)
+            {
+                return Err(PLOT_USAGE.to_owned());
+            }
             let curve = Curve { x, y, by, bars };
             Kind::Plot { picture: name(picture)?, name: name(table)?, curve }
         }
@@ -163,8 +174,13 @@ mod tests {
             panic!()
         };
         assert_eq!(curve.bars, Bars::Ends("c".to_owned(), "d".to_owned()));
+        let Ok(Some(Kind::Plot { curve, .. })) = plot("plot: p t x=a y=b,c") else { panic!() };
+        assert_eq!(curve.y, ["b", "c"]);
         for wrong in [
             "plot: p t x=a",
+            "plot: p t x=a y=b,",
+            "plot: p t x=a y=b,c by=d",
+            "plot: p t x=a y=b,c deviation=d",
             "plot: p t x=a y=b low=c",
             "plot: p t x=a y=b z=c",
             "plot: p t x y=b",

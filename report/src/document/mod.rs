@@ -7,9 +7,11 @@
 //! <!-- table: NAME -->                        the table results/NAME.jsonl, with its command;
 //!                                             a sweep summed up over its repeats
 //! <!-- plot: PICTURE NAME x=COL y=COL -->     images/PICTURE.png from results/NAME.jsonl;
-//!     by=COL                                  with a line for each value of COL,
+//!     y=COL,COL,..                            with a line for each of these columns,
+//!     by=COL                                  or for each value of COL,
 //!     low=COL high=COL, or deviation=COL      with error bars that stand in the table
 //! <!-- run: NAME -->                          the total and the pictures of the run results/NAME/
+//! <!-- capacity: NAME -->                     what the costs of the run results/NAME/ predict
 //! <!-- value: NAME COL KEY=VALUE .. -->       one cell, inside a line: of the row with these values
 //! <!-- end -->                                ends each of them
 //! ```
@@ -211,6 +213,18 @@ impl Maker<'_> {
                     text += &self.picture(picture)?;
                 }
                 Ok(text)
+            }
+            Kind::Capacity { name } => {
+                let folder = self.folder.join("results").join(name);
+                if !folder.exists() {
+                    return Ok(not_measured(name));
+                }
+                Ok(match published::capacity(&folder)? {
+                    Some(predicted) => markdown::of_table(&predicted),
+                    None => format!(
+                        "*Not predicted: the run results/{name} tells no clock of its cores.*\n"
+                    ),
+                })
             }
             Kind::Value { name, column, keys } => {
                 let Some(results) = self.results(name)? else { return Ok("?".to_owned()) };

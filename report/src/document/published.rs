@@ -3,10 +3,24 @@
 use std::path::Path;
 
 use super::{DocumentError, markdown};
+use crate::capacity;
 use crate::cluster::{self, ClusterResult};
 use crate::plots::{self, Picture};
+use crate::results::Results;
 use crate::run_folder::{Description, RunFolder};
 use crate::table;
+
+/// What a run's costs predict for a testbed; `None` if it tells no clock or no processor times.
+pub(super) fn capacity(folder: &Path) -> Result<Option<Results>, DocumentError> {
+    let run = RunFolder::read(folder)?;
+    let Some(clock_mhz) = run.description.environment.hosts.first().and_then(|h| h.clock_mhz)
+    else {
+        return Ok(None);
+    };
+    let (result, clients) = (cluster::compute(&run)?, run.read_clients()?);
+    let clock_ghz = (f64::from(clock_mhz) / 100.0).round() / 10.0;
+    Ok(capacity::table(&run, &clients, &result, clock_ghz, &capacity::M510))
+}
 
 /// A run with its total.
 pub(super) struct Run {

@@ -95,6 +95,29 @@ fn what_disagrees_with_the_results_is_told() {
 }
 
 #[test]
+fn a_run_predicts_if_it_tells_its_clock() {
+    const HOST: &str = r#""environment": {"commit": "abc", "hosts": [{"name": "a", "cpu": "Xeon",
+        "cores": 8, "memory_bytes": 1, "kernel": "Linux 6.18", "system": "Debian", "clock_mhz": 2596}]},"#;
+    for (host, told) in [
+        (HOST.to_owned(), "| servers' cores | "),
+        (HOST.replace(", \"clock_mhz\": 2596", ""), "*Not predicted: the run results/run"),
+        (HOST.replace("2596", "null"), "*Not predicted: the run results/run"),
+        (String::new(), "*Not predicted: the run results/run"),
+    ] {
+        let (folder, path) = scratch("document-capacity");
+        folder.file("REPORT.md", "<!-- capacity: run -->\n<!-- end -->\n");
+        let description = std::fs::read_to_string(folder.0.join("results/run/run.json")).unwrap();
+        folder.file("results/run/run.json", &description.replacen('{', &format!("{{{host}"), 1));
+        Document::regenerate(&path).unwrap().write().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(told), "{host}: {text}");
+        let whole =
+            ["at 2.6 GHz", "kvs-report log/latest -capacity 2.6", "Linux 6.18, commit abc, 2026-"];
+        assert!(whole.iter().all(|part| text.contains(part)) == host.contains("2596"), "{text}");
+    }
+}
+
+#[test]
 fn what_a_block_names_must_be_there() {
     for (from, to, told) in [
         ("ops_s by=store", "rate", "no column rate"),

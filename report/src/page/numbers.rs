@@ -1,5 +1,6 @@
 //! How figures are written on the page.
 
+use crate::wording::date;
 pub(super) use crate::wording::grouped;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -43,25 +44,9 @@ pub(super) fn mebibytes(bytes: u64) -> String {
 pub(super) fn utc(unix_ms: u64) -> String {
     let since = Duration::from_millis(unix_ms);
     debug_assert!(UNIX_EPOCH.checked_add(since).is_some(), "a Unix time");
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days as i64);
+    let seconds = since.as_secs() % 86_400;
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// The date of a day counted from 1970-01-01; after Hinnant, *chrono-Compatible Low-Level Date
-/// Algorithms* (2013), `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", date(unix_ms))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Pictures of measured tables: one column against another, a line for each value of a third.
+//! Pictures of measured tables: one column against another, a line for each value of a third; or
+//! several columns of one unit against another, a line each.
 
 use super::Picture;
 use super::axis::Axis;
@@ -11,9 +12,9 @@ use crate::wording::{self, BYTES, RATES, Scale, TRAFFIC, scale};
 pub struct Curve {
     /// The column to the right.
     pub x: String,
-    /// The column upwards; its cells are numbers.
-    pub y: String,
-    /// The column whose values each get a line of their own.
+    /// The columns upwards, of one unit, a line each; their cells are numbers.
+    pub y: Vec<String>,
+    /// The column whose values each get a line of their own; with one `y` only.
     pub by: Option<String>,
     /// Where error bars come from.
     pub bars: Bars,
@@ -44,6 +45,15 @@ pub enum CurveError {
         /// What there is.
         columns: Vec<String>,
     },
+    /// Columns of several units cannot share an axis.
+    #[error("the columns {} of the table {table} differ in their units; draw them apart",
+        columns.join(", "))]
+    Units {
+        /// The table.
+        table: String,
+        /// The columns.
+        columns: Vec<String>,
+    },
     /// No row has a number under `y` and something under `x`.
     #[error("the table {table} has no row with a number under {column}; measure it again")]
     NoNumber {
@@ -65,7 +75,8 @@ const LINEAR_RATIO_MAX: f64 = 100.0;
 /// When the table lacks a column or has nothing to draw.
 pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Picture, CurveError> {
     let table = Table { results };
-    let (x, y) = (table.column(&curve.x)?, table.column(&curve.y)?);
+    let x = table.column(&curve.x)?;
+    let ys = table.of_one_unit(&curve.y)?;
     let by = curve.by.as_ref().map(|by| table.column(by)).transpose()?;
     let bars = match &curve.bars {
         Bars::Repeats => None,
@@ -75,10 +86,15 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
         }
         Bars::Ends(low, high) => Some((table.column(low)?, table.column(high)?)),
     };
-    let row = |row: &Vec<Cell>| Row::of(row, (x, y), by, bars);
-    let rows: Vec<Row> = results.rows.iter().filter_map(row).collect();
+    let columns = &results.header.columns;
+    let rows_of = |y: usize| {
+        // Of several columns each is a line, and so a value of its own.
+        let line = (ys.len() > 1).then(|| wording::title(&columns[y]));
+        results.rows.iter().filter_map(move |row| Row::of(row, (x, y), by, line.clone(), bars))
+    };
+    let rows: Vec<Row> = ys.iter().flat_map(|y| rows_of(*y)).collect();
     if rows.is_empty() {
-        let column = curve.y.clone();
+        let column = curve.y.join(", ");
         return Err(CurveError::NoNumber { table: results.header.name.clone(), column });
     }
     let names = names_of_places(&rows);
@@ -92,13 +108,12 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
     if names.is_some() {
         beside_each_other(&mut series);
     }
-    let columns = &results.header.columns;
     let by_title = by.map(|by| wording::title(&columns[by]));
     let series: Vec<Series> = series
         .into_iter()
         .enumerate()
         .map(|(look, (name, _, points))| {
-            let value = name.unwrap_or_else(|| wording::title(&columns[y]));
+            let value = name.unwrap_or_else(|| wording::title(&columns[ys[0]]));
             let name = match &by_title {
                 Some(title) if value.parse::<f64>().is_ok() => format!("{title} {value}"),
                 _ => value,
@@ -106,7 +121,7 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
             Series { name, look, form: Form::Marks, points, median: None }
         })
         .collect();
-    let panel = panel(columns, (x, y), names.as_deref(), series);
+    let panel = panel(columns, x, &ys, names.as_deref(), series);
     let bars = match &curve.bars {
         Bars::Repeats if repeats == 1 => String::new(),
         Bars::Repeats => {
@@ -132,6 +147,19 @@ impl Table<'_> {
             columns: self.results.header.columns.iter().map(|c| c.name.clone()).collect(),
         })
     }
+
+    /// The places of columns that can share an axis; at least one.
+    fn of_one_unit(&self, names: &[String]) -> Result<Vec<usize>, CurveError> {
+        assert!(!names.is_empty(), "a picture draws a column");
+        let places: Vec<usize> =
+            names.iter().map(|name| self.column(name)).collect::<Result<_, _>>()?;
+        let unit = |place: &usize| &self.results.header.columns[*place].unit;
+        if places.iter().any(|place| unit(place) != unit(&places[0])) {
+            let table = self.results.header.name.clone();
+            return Err(CurveError::Units { table, columns: names.to_vec() });
+        }
+        Ok(places)
+    }
 }
 
 /// What of a row is drawn.
@@ -147,6 +175,7 @@ impl Row {
         row: &[Cell],
         (x, y): (usize, usize),
         by: Option<usize>,
+        line: Option<String>,
         bars: Option<(usize, usize)>,
     ) -> Option<Self> {
         let y = row[y].number()?;
@@ -155,7 +184,7 @@ impl Row {
             // One column alone is a deviation to either side.
             Some(if low == high { (y - one, y + one) } else { (one, other) })
         });
-        let by = by.map(|by| row[by].text());
+        let by = line.or_else(|| by.map(|by| row[by].text()));
         (row[x] != Cell::Empty).then(|| Self { x: row[x].clone(), y, by, bar })
     }
 }
@@ -246,19 +275,21 @@ fn beside_each_other(lines: &mut [Line]) {
 
 fn panel(
     columns: &[Column],
-    (x, y): (usize, usize),
+    x: usize,
+    ys: &[usize],
     names: Option<&[String]>,
     mut series: Vec<Series>,
 ) -> Panel {
     let points = || series.iter().flat_map(|series| &series.points);
     let most = points().map(|point| point.bar.1).fold(0.0, f64::max);
-    let Scale { size, name: unit } = match columns[y].unit.as_str() {
+    let y_unit = columns[ys[0]].unit.as_str();
+    let Scale { size, name: unit } = match y_unit {
         "op/s" => scale(most, RATES),
         "B" => scale(most, BYTES),
         "B/s" => scale(most, TRAFFIC),
         _ => Scale { size: 1.0, name: "" },
     };
-    let unit = if unit.is_empty() { wording::unit(&columns[y].unit) } else { unit };
+    let unit = if unit.is_empty() { wording::unit(y_unit) } else { unit };
     for point in series.iter_mut().flat_map(|series| &mut series.points) {
         *point =
             Point { x: point.x, y: point.y / size, bar: (point.bar.0 / size, point.bar.1 / size) };
@@ -266,7 +297,14 @@ fn panel(
     let points = || series.iter().flat_map(|series| &series.points);
     let least = points().map(|point| point.bar.0).fold(f64::INFINITY, f64::min);
     let most = most / size;
-    let y_title = in_unit(wording::title(&columns[y]), unit);
+    let y_title = match ys {
+        [y] => wording::title(&columns[*y]),
+        [first, .., last] => {
+            format!("{} to {}", wording::title(&columns[*first]), wording::title(&columns[*last]))
+        }
+        [] => unreachable!("a picture draws a column"),
+    };
+    let y_title = in_unit(y_title, unit);
     let y_axis = if least > 0.0 && most > LINEAR_RATIO_MAX * least {
         Axis::decades(y_title, least, most)
     } else if least < 0.0 {
@@ -313,7 +351,8 @@ pub(crate) mod tests {
     }
 
     fn curve(x: &str, y: &str, by: Option<&str>) -> Curve {
-        Curve { x: x.to_owned(), y: y.to_owned(), by: by.map(str::to_owned), bars: Bars::Repeats }
+        let y = y.split(',').map(str::to_owned).collect();
+        Curve { x: x.to_owned(), y, by: by.map(str::to_owned), bars: Bars::Repeats }
     }
 
     #[test]
@@ -349,6 +388,40 @@ pub(crate) mod tests {
         assert!(caption.ends_with("from the least to the greatest."), "{caption}");
         assert_eq!(bars(Bars::Deviation("p99_us".to_owned())).0, (8.0, 12.0));
         assert_eq!(bars(Bars::Repeats).0, (10.0, 10.0));
+    }
+
+    /// A table of latencies against a rate.
+    fn percentiles() -> Results {
+        let mut results = batch_sizes();
+        let column = |name: &str, unit: &str| Column { name: name.into(), unit: unit.into() };
+        results.header.columns =
+            vec![column("rate", "op/s"), column("p50", "us"), column("p999", "us")];
+        results.rows = vec![
+            [1e3, 60.0, 900.0].map(Cell::Number).to_vec(),
+            [1e4, 80.0, 9_000.0].map(Cell::Number).to_vec(),
+        ];
+        results
+    }
+
+    #[test]
+    fn columns_of_one_unit_get_a_line_each() {
+        let picture = of_results("p", &percentiles(), &curve("rate", "p50,p999", None)).unwrap();
+        let panel = &picture.figure.panels[0];
+        let lines: Vec<_> = panel
+            .series
+            .iter()
+            .map(|series| (series.name.as_str(), series.points.iter().map(|p| p.y).collect()))
+            .collect();
+        assert_eq!(lines, [("p50", vec![60.0, 80.0]), ("p99.9", vec![900.0, 9_000.0])]);
+        assert_eq!(panel.y.title, "p50 to p99.9 in µs");
+        assert!(panel.y.logarithmic);
+    }
+
+    #[test]
+    fn columns_of_several_units_are_refused() {
+        let error = of_results("p", &percentiles(), &curve("rate", "p50,rate", None)).unwrap_err();
+        assert!(matches!(error, CurveError::Units { .. }), "{error}");
+        assert!(error.to_string().contains("columns p50, rate"), "{error}");
     }
 
     #[test]
