@@ -72,7 +72,7 @@ const fn scales(scales: [(f64, &'static str); 3]) -> Scales {
 }
 
 /// Operations per second in a table.
-pub(crate) const RATES_SHORT: Scales = scales([(1e6, "Mop/s"), (1e4, "kop/s"), (1.0, "op/s")]);
+pub(crate) const RATES_SHORT: Scales = scales([(1e6, "Mop/s"), (1e3, "kop/s"), (1.0, "op/s")]);
 /// Operations per second on an axis.
 pub(crate) const RATES: Scales =
     scales([(1e6, "million op/s"), (1e3, "thousand op/s"), (1.0, "op/s")]);
@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn scales_follow_the_largest_number() {
-        assert_eq!(scale(13.9e6, RATES_SHORT).name, "Mop/s");
+        let scale_of = |most| scale(most, RATES_SHORT);
+        assert_eq!(scale_of(13.9e6), Scale { size: 1e6, name: "Mop/s" });
+        assert_eq!(scale_of(107_310.0), Scale { size: 1e3, name: "kop/s" });
         assert_eq!(scale(390.0, RATES_SHORT).name, "op/s");
         assert_eq!(scale(12.0, BYTES).name, "KiB");
     }
