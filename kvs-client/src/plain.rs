@@ -3,7 +3,8 @@
 //! Each server has one batch that is being filled. A caller encodes its operation straight into it
 //! and waits; a task that owns a lane, the *pump*, sends the batch as soon as none is on its way,
 //! and opens the next. So what arrives while a batch is on its way leaves together in the next one:
-//! no timer, and no wait for a lone caller.
+//! no timer, and no wait for a lone caller. Its thread does not sleep at once while the reply is on
+//! its way: to be woken takes longer than a fast network and the server together.
 //!
 //! What many callers cost is kept low: an operation is written once, where it is sent from; all
 //! callers of a batch share one allocation, their *flight*, and each takes its own outcome out of
@@ -29,6 +30,11 @@ const BATCH_OPERATIONS_MAX: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches in flight to a server.
 const DEPTH: usize = 1;
+/// How often a lone operation's reply is looked for before the thread sleeps: some 50 us, about what
+/// it takes to wake two cores that sleep, which is most of such an operation's time.
+const LOOKS_MAX: u32 = 100;
+/// Most lone operations that are waited for asleep between two that are looked for.
+const ASLEEP_MAX: u32 = 255;
 
 /// The operations of one batch, from the first caller's arrival until the last has its outcome.
 #[derive(Debug, Default)]
@@ -222,6 +228,7 @@ impl Pump {
     async fn run(mut self) {
         let mut next = None;
         let mut has_company = false;
+        let (mut vigil, mut is_awake) = (Vigil::default(), false);
         loop {
             next.get_or_insert_with(|| self.lane.batch(BATCH_OPERATIONS_MAX));
             let queue = &self.queue;
@@ -235,12 +242,20 @@ impl Pump {
                 biased;
                 Some(completed) = self.lane.next(), if !self.flights.is_empty() => {
                     has_company = completed.outcomes.len() > 1;
+                    if std::mem::take(&mut is_awake) {
+                        vigil.was_worth_it();
+                    }
                     self.flights.pop_front().expect("one is on its way")
                         .land(Some(completed.outcomes));
+                }
+                () = look(), if is_awake => {
+                    is_awake = false;
+                    vigil.was_in_vain();
                 }
                 departure = departure, if self.flights.len() < DEPTH => {
                     let Some((batch, flight)) = departure else { return };
                     self.flights.push_back(flight);
+                    is_awake = batch.len() == 1 && vigil.begins();
                     self.lane.submit(batch).await;
                 }
             }
@@ -269,6 +284,44 @@ async fn go_last() {
         Poll::Pending
     })
     .await;
+}
+
+/// Keeps the thread awake for some looks at its sockets. All other tasks that are ready run between
+/// them.
+async fn look() {
+    for _ in 0..LOOKS_MAX {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Which lone operations are looked for: all while most replies come in time. Each that was looked
+/// for in vain doubles how many are then waited for asleep, so a slow network or a busy core costs
+/// few looks.
+#[derive(Debug, Default)]
+struct Vigil {
+    pause: u32,
+    asleep: u32,
+}
+
+impl Vigil {
+    /// A lone operation leaves: whether its reply is to be looked for.
+    fn begins(&mut self) -> bool {
+        let is_due = self.asleep == 0;
+        self.asleep = self.asleep.saturating_sub(1);
+        is_due
+    }
+
+    /// The reply came in time.
+    fn was_worth_it(&mut self) {
+        self.pause /= 2;
+        self.asleep = self.pause;
+    }
+
+    /// It did not.
+    fn was_in_vain(&mut self) {
+        self.pause = (2 * self.pause + 1).min(ASLEEP_MAX);
+        self.asleep = self.pause;
+    }
 }
 
 #[cfg(test)]

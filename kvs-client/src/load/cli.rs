@@ -80,7 +80,7 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 4, value_name = "N", aliases = ["clients", "num_clients"],
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
-    /// Runtime threads [default: one per core]
+    /// Runtime threads [default: one per core, and no more than batches in flight]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
 
@@ -401,7 +401,9 @@ impl Cli {
         let mix = load.mix.clone().or(load.workload.clone());
         let mix = mix.unwrap_or_else(|| Mix::ycsb("B").expect("workload B is known"));
         let distribution = load.distribution.unwrap_or_else(|| mix.distribution());
-        let threads = load.threads.map_or_else(cores, |threads| threads as usize);
+        // A thread more only hands one operation's tasks to and fro.
+        let batches_in_flight = load.workers as usize * load.depth as usize;
+        let threads = load.threads.map_or(cores().min(batches_in_flight), |it| it as usize);
         let seed = load.seed.unwrap_or_else(random_number);
         let run_name = load.run_id.clone().unwrap_or_else(|| format!("{:016x}", random_number()));
         let length = match (load.operations, load.secs) {
@@ -550,6 +552,14 @@ mod tests {
         assert!(settings.preload && settings.verifies() && !settings.cleanup);
         assert_eq!(settings.client.connections, 4);
         assert_eq!(settings.flags["seed"], settings.seed);
+    }
+
+    #[test]
+    fn a_lone_batch_in_flight_takes_one_thread() {
+        let threads = |args: &[&str]| settings(args).expect("flags are right").threads;
+        assert_eq!(threads(&["-workers", "1"]), 1);
+        assert_eq!(threads(&["-workers", "1", "-depth", "1024"]), cores());
+        assert_eq!(threads(&["-workers", "1", "-threads", "3"]), 3);
     }
 
     #[test]

@@ -104,3 +104,26 @@ fn the_task_that_polled_last_is_woken() {
     flight.land(None);
     assert_eq!((first.woken(), second.woken()), (0, 1));
 }
+
+#[test]
+fn replies_that_come_late_are_seldom_looked_for() {
+    let mut vigil = Vigil::default();
+    let mut looked = 0;
+    for _ in 0..1000 {
+        if vigil.begins() {
+            looked += 1;
+            vigil.was_in_vain();
+        }
+    }
+    assert!((9..20).contains(&looked), "{looked} of 1,000");
+    // The twin: once they come in time again, all are looked for.
+    for _ in 0..1000 {
+        if vigil.begins() {
+            vigil.was_worth_it();
+        }
+    }
+    for _ in 0..10 {
+        assert!(vigil.begins());
+        vigil.was_worth_it();
+    }
+}
