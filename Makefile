@@ -31,12 +31,15 @@ test-faults: ## the long campaign of injected faults, and the faults that tests 
 gate: ## everything that must hold before a change goes in
 	scripts/gate
 
-bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, and servers over capped links (as root)
+bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, scenarios, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
 	scripts/bench-check
 	scripts/bench-costs
 	scripts/bench-sweeps
+	scripts/bench-scenarios
+	scripts/bench-open-loop
+	scripts/bench-transports
 	scripts/bench-scaling
 
 bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three

@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Run { name: String },
     /// What a run's costs predict for a testbed.
     Capacity { name: String },
+    /// A picture that a script leaves in the folder `images/`.
+    Image { file: String },
     /// A cell of a measured table.
     Value { name: String, column: String, keys: Vec<(String, String)> },
 }
@@ -101,6 +103,11 @@ fn kind(words: &[&str]) -> Result<Option<Kind>, String> {
         ["run:", ..] => return Err("write <!-- run: NAME -->".to_owned()),
         ["capacity:", run] => Kind::Capacity { name: name(run)? },
         ["capacity:", ..] => return Err("write <!-- capacity: NAME -->".to_owned()),
+        ["image:", file] if file.ends_with(".svg") => {
+            let plain = file.trim_end_matches(".svg");
+            Kind::Image { file: format!("{}.svg", name(plain)?) }
+        }
+        ["image:", ..] => return Err("write <!-- image: NAME.svg -->".to_owned()),
         ["plot:", picture, table, rest @ ..] => {
             let mut columns = pairs(rest)?;
             let mut take = |key: &str| {
@@ -200,6 +207,8 @@ mod tests {
             ("<!-- table: t -->\n<!-- table: u -->\n<!-- end -->", 1, "another comment"),
             ("<!-- table: a b -->\n<!-- end -->", 1, "table: NAME"),
             ("<!-- table: ../a -->\n<!-- end -->", 1, "no name"),
+            ("<!-- image: ../a.svg -->\n<!-- end -->", 1, "no name"),
+            ("<!-- image: a.png -->\n<!-- end -->", 1, "image: NAME.svg"),
         ] {
             let (found, reason) = parts(text).unwrap_err();
             assert!(found == line && reason.contains(told), "{text}: {found} {reason}");

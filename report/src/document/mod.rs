@@ -12,6 +12,7 @@
 //!     low=COL high=COL, or deviation=COL      with error bars that stand in the table
 //! <!-- run: NAME -->                          the total and the pictures of the run results/NAME/
 //! <!-- capacity: NAME -->                     what the costs of the run results/NAME/ predict
+//! <!-- image: NAME.svg -->                    images/NAME.svg, which a script has drawn
 //! <!-- value: NAME COL KEY=VALUE .. -->       one cell, inside a line: of the row with these values
 //! <!-- end -->                                ends each of them
 //! ```
@@ -225,6 +226,14 @@ impl Maker<'_> {
                         "*Not predicted: the run results/{name} tells no clock of its cores.*\n"
                     ),
                 })
+            }
+            Kind::Image { file } => {
+                let drawn = format!("images/{file}");
+                if !self.folder.join(&drawn).exists() {
+                    return Ok(format!("*Not drawn yet: there is no {drawn}.*\n"));
+                }
+                let title = file.trim_end_matches(".svg").replace(['-', '_'], " ");
+                Ok(format!("[<img src=\"{drawn}\" alt=\"{title}\" width=\"960\">]({drawn})\n"))
             }
             Kind::Value { name, column, keys } => {
                 let Some(results) = self.results(name)? else { return Ok("?".to_owned()) };

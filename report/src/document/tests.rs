@@ -17,6 +17,12 @@ At batch 100 it is <!-- value: batch_sizes ops_s batch_size=100 store=partitione
 <!-- table: later -->
 <!-- end -->
 
+<!-- image: flame-server.svg -->
+<!-- end -->
+
+<!-- image: flame-client.svg -->
+<!-- end -->
+
 <!-- run: run -->
 <!-- end -->
 The end.
@@ -27,6 +33,8 @@ fn scratch(name: &str) -> (Scratch, PathBuf) {
     let folder = Scratch::new(name);
     std::fs::create_dir_all(folder.0.join("results/run")).unwrap();
     folder.file("REPORT.md", TEXT);
+    std::fs::create_dir(folder.0.join("images")).unwrap();
+    folder.file("images/flame-server.svg", "<svg/>");
     folder.file("results/batch_sizes.jsonl", &batch_sizes().to_text());
     let run = whole_run(&format!("{name}-run"));
     for file in std::fs::read_dir(&run.0).unwrap() {
@@ -57,6 +65,9 @@ fn blocks_are_made_from_results_and_prose_stays() {
         text.contains("*Not measured yet: there is no results/later.*\n<!-- end -->"),
         "{text}"
     );
+    let shown = "(images/flame-server.svg)\n<!-- end -->";
+    assert!(text.contains(shown), "{text}");
+    assert!(text.contains("*Not drawn yet: there is no images/flame-client.svg.*\n"), "{text}");
     assert!(text.contains("    total 2000 op/s (2+2 processes"), "{text}");
     assert!(text.contains("    ./run-cluster.sh 2 2 '' '-secs 4'\n"), "{text}");
     assert!(text.ends_with("<!-- end -->\nThe end.\n"), "{text}");
