@@ -5,6 +5,8 @@
 //! the two and yields an [`Operation`] by index, in registers. A parser of another protocol fills
 //! an [`OperationBuffer`] and gets the same [`Operations`].
 
+use std::ops::Deref;
+
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::varint;
 
@@ -172,6 +174,27 @@ impl<V> Outcome<V> {
     /// Whether the server refused to execute the operation.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::WrongShard | Self::Deferred | Self::NotRecorded)
+    }
+
+    /// The same outcome with the value borrowed.
+    #[inline]
+    pub fn as_deref(&self) -> Outcome<&V::Target>
+    where
+        V: Deref,
+    {
+        match self {
+            Self::Value(value) => Outcome::Value(value),
+            Self::Missing => Outcome::Missing,
+            Self::Done => Outcome::Done,
+            Self::Counter(count) => Outcome::Counter(*count),
+            Self::Mismatch(current) => Outcome::Mismatch(current.as_deref()),
+            Self::MismatchNotRecorded => Outcome::MismatchNotRecorded,
+            Self::NotAnInteger => Outcome::NotAnInteger,
+            Self::Overflow => Outcome::Overflow,
+            Self::WrongShard => Outcome::WrongShard,
+            Self::Deferred => Outcome::Deferred,
+            Self::NotRecorded => Outcome::NotRecorded,
+        }
     }
 
     /// The same outcome with the value held another way.

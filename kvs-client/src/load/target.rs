@@ -6,10 +6,6 @@
 
 pub(crate) mod address;
 #[cfg(feature = "peers")]
-mod answers;
-#[cfg(feature = "peers")]
-mod driver;
-#[cfg(feature = "peers")]
 pub(crate) mod memcached;
 #[cfg(feature = "peers")]
 mod peer;

@@ -8,6 +8,8 @@
 //! without sign, and a CAS compares versions. So a CAS is a `gets`, a comparison here, and a `cas` of
 //! that version, which takes a second round trip.
 
+mod answers;
+mod driver;
 mod protocol;
 
 use std::sync::Arc;
@@ -19,10 +21,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use super::super::cli::Settings;
 use super::super::workload::Choice;
 use super::address::PeerAddress;
-use super::answers::PeerAnswers;
-use super::driver::{DrivenLink, Protocol};
-use super::peer::{Counted, Peer, PeerFailure, WireBytes};
-use protocol::{MemcachedBatch, MemcachedCommands, MemcachedDecoder};
+use super::peer::{Counted, Peer, WireBytes};
+use driver::MemcachedLink;
 
 /// What an item takes beside key and value, at most, in bytes.
 const ITEM_EXTRA_BYTES: usize = 128;
@@ -35,7 +35,7 @@ const ITEM_EXTRA_BYTES: usize = 128;
 pub(crate) async fn connect(
     address: &PeerAddress,
     settings: &Settings,
-) -> anyhow::Result<Peer<DrivenLink<Memcached>>> {
+) -> anyhow::Result<Peer<MemcachedLink>> {
     check(settings)?;
     let wire = Arc::new(WireBytes::default());
     let endpoint: Arc<str> = address.endpoint().into();
@@ -55,7 +55,7 @@ pub(crate) async fn connect(
             let told = told.and_then(|told| told);
             server = Some(told.with_context(|| format!("memcached at {endpoint}"))?);
         }
-        links.push(DrivenLink::start(stream.into_inner(), &endpoint, timeout));
+        links.push(MemcachedLink::start(stream.into_inner(), &endpoint, timeout));
     }
     let server = server.expect("there is at least one connection");
     Ok(Peer::new(links, server, wire))
@@ -133,27 +133,4 @@ async fn statistics(stream: &mut BufReader<Counted>) -> anyhow::Result<Vec<(Stri
         }
     }
     bail!("it does not end its answer; is another service there?")
-}
-
-/// memcached's commands and replies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memcached;
-
-impl Protocol for Memcached {
-    const NAME: &'static str = "memcached";
-    type Batch = MemcachedBatch;
-    type Commands = MemcachedCommands;
-    type Decoder = MemcachedDecoder;
-
-    async fn call(
-        link: DrivenLink<Self>,
-        batch: MemcachedBatch,
-    ) -> Result<PeerAnswers, PeerFailure> {
-        if batch.swaps.is_empty() {
-            return link.exchange(batch.into_commands()).await;
-        }
-        let items = link.exchange(batch.versions()).await?;
-        let (commands, known) = batch.with_versions(&items);
-        Ok(link.exchange(commands).await?.merge(known))
-    }
 }

@@ -1,22 +1,22 @@
-//! Redis, through a small client of its own: a batch is a pipeline on a connection that workers share.
+//! Redis, through the crate `redis`: a batch is a pipeline on a connection that workers share.
 //!
 //! GET, SET, DEL and INCRBY are Redis' own. CAS is a script that compares and sets, which Redis
 //! runs as one step.
 
-mod protocol;
+mod pipeline;
 
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
-use bytes::BytesMut;
-use kvs_client::{Config, ServerInfo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use anyhow::{Context, anyhow};
+use kvs_client::{Config, FailureClass, ServerInfo};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
 
 use super::address::PeerAddress;
-use super::answers::PeerAnswers;
-use super::driver::{DrivenLink, Protocol};
-use super::peer::{Counted, Peer, PeerFailure, WireBytes};
-use protocol::{RedisBatch, RedisDecoder, Reply, command};
+use super::peer::{Counted, Link, Peer, PeerFailure, WireBytes};
+use pipeline::{RedisAnswers, RedisBatch, SCRIPT};
 
 /// Sets KEYS\[1\] to ARGV\[3\] if it holds ARGV\[2\], or, when ARGV\[1\] is 0, if it is missing.
 /// Answers 1, or what the key holds.
@@ -26,24 +26,43 @@ const COMPARE_AND_SWAP: &str = "local held = redis.call('GET', KEYS[1])\n\
     if match then redis.call('SET', KEYS[1], ARGV[3]) return 1 end\n\
     return held";
 
-/// The name that Redis gives the script: its SHA-1.
-const COMPARE_AND_SWAP_SHA1: &str = "d2cf592dafa85a95ca3690962f3e0d9c86d79b2d";
+/// Pipelines that may wait for their turn on one connection.
+const QUEUE_MAX: usize = 4096;
 
-/// Longest answer to a question of the start, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const STRANGE: &str = "it does not answer as Redis does; is another service there?";
 
-/// Redis' commands and replies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Redis;
+/// A connection to Redis.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisLink {
+    connection: MultiplexedConnection,
+    lost: Arc<AtomicBool>,
+    endpoint: Arc<str>,
+}
 
-impl Protocol for Redis {
-    const NAME: &'static str = "redis";
+impl Link for RedisLink {
     type Batch = RedisBatch;
-    type Commands = RedisBatch;
-    type Decoder = RedisDecoder;
+    type Answers = RedisAnswers;
 
-    async fn call(link: DrivenLink<Self>, batch: RedisBatch) -> Result<PeerAnswers, PeerFailure> {
-        link.exchange(batch).await
+    fn call(
+        &self,
+        batch: RedisBatch,
+    ) -> impl Future<Output = Result<RedisAnswers, PeerFailure>> + Send + 'static {
+        let mut link = self.clone();
+        async move {
+            let answers = match batch.send(&mut link.connection).await {
+                Ok(values) => batch.answers(values),
+                Err(error) => Err(error.to_string()),
+            };
+            answers.map_err(|reason| {
+                link.lost.store(true, Ordering::Relaxed);
+                let text = format!("redis at {}: the reply was lost: {reason}", link.endpoint);
+                PeerFailure { class: FailureClass::Unknown, text }
+            })
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -55,46 +74,60 @@ impl Protocol for Redis {
 pub(crate) async fn connect(
     address: &PeerAddress,
     config: &Config,
-) -> anyhow::Result<Peer<DrivenLink<Redis>>> {
+) -> anyhow::Result<Peer<RedisLink>> {
     let wire = Arc::new(WireBytes::default());
     let endpoint: Arc<str> = address.endpoint().into();
     let mut links = Vec::new();
     let mut server = None;
     for _ in 0..config.connections {
-        let mut stream = Counted::connect(&address.host, address.port, &wire)
+        let stream = Counted::connect(&address.host, address.port, &wire)
             .await
             .with_context(|| format!("cannot connect to redis at {endpoint}; is it running?"))?;
-        let told = tokio::time::timeout(config.timeout, greet(&mut stream, address, &server));
-        let told = match told.await {
-            Ok(told) => told,
-            Err(_) => Err(anyhow::anyhow!("it does not answer; is another service there?")),
+        let greeted = async {
+            let mut connection = open(stream, address, config).await?;
+            if server.is_none() {
+                server = Some(describe(&mut connection, address).await?);
+            }
+            Ok(connection)
         };
-        server = Some(told.with_context(|| format!("redis at {endpoint}"))?);
-        links.push(DrivenLink::start(stream, &endpoint, config.timeout));
+        let greeted = match tokio::time::timeout(config.timeout, greeted).await {
+            Ok(greeted) => greeted.map_err(|error| refusal(&error)),
+            Err(_) => Err(anyhow!("it does not answer; is another service there?")),
+        };
+        let connection = greeted.with_context(|| format!("redis at {endpoint}"))?;
+        links.push(RedisLink { connection, lost: Arc::default(), endpoint: Arc::clone(&endpoint) });
     }
     let server = server.expect("there is at least one connection");
     Ok(Peer::new(links, server, wire))
 }
 
-/// Gives the password, and on the first connection asks the server who it is.
-async fn greet(
-    stream: &mut Counted,
+/// Gives the password, and has a task drive the connection.
+async fn open(
+    stream: Counted,
     address: &PeerAddress,
-    known: &Option<ServerInfo>,
-) -> anyhow::Result<ServerInfo> {
+    config: &Config,
+) -> Result<MultiplexedConnection, RedisError> {
+    let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
     if let Some(password) = &address.password {
-        ask(stream, &["AUTH", password]).await?;
+        info = info.set_password(password);
     }
-    if let Some(known) = known {
-        return Ok(known.clone());
-    }
-    let Reply::Bulk(info) = ask(stream, &["INFO"]).await? else { bail!("{STRANGE}") };
-    let Reply::Integer(keys) = ask(stream, &["DBSIZE"]).await? else { bail!("{STRANGE}") };
-    let script = ask(stream, &["SCRIPT", "LOAD", COMPARE_AND_SWAP]).await?;
-    if script != Reply::Bulk(COMPARE_AND_SWAP_SHA1.as_bytes().to_vec()) {
-        bail!("it gives our script another name than its SHA-1: {script:?}");
-    }
-    let info = String::from_utf8_lossy(&info);
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(Some(config.timeout))
+        .set_pipeline_buffer_size(QUEUE_MAX);
+    let (connection, driver) =
+        MultiplexedConnection::new_with_config(&info, stream, config).await?;
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+/// Asks the server who it is, and teaches it to compare and swap.
+async fn describe(
+    connection: &mut MultiplexedConnection,
+    address: &PeerAddress,
+) -> Result<ServerInfo, RedisError> {
+    let info: String = redis::cmd("INFO").query_async(connection).await?;
+    let keys: u64 = redis::cmd("DBSIZE").query_async(connection).await?;
+    SCRIPT.load_async(connection).await?;
     let field = |name: &str| {
         let mut lines = info.lines().filter_map(|line| line.split_once(':'));
         lines.find(|(field, _)| *field == name).map(|(_, value)| value.trim())
@@ -112,31 +145,23 @@ async fn greet(
         memory_free_bytes: memory_max.saturating_sub(number("used_memory")),
         memory_total_bytes: memory_max,
         host: format!("redis at {} (its maxmemory)", address.endpoint()),
-        keys: keys.unsigned_abs(),
+        keys,
         version: field("redis_version").unwrap_or("unknown").to_owned(),
     })
 }
 
-const STRANGE: &str = "it does not answer as Redis does; is another service there?";
-
-/// Sends a command and waits for its reply.
-async fn ask(stream: &mut Counted, words: &[&str]) -> anyhow::Result<Reply> {
-    let mut bytes = Vec::new();
-    command(&mut bytes, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
-    stream.write_all(&bytes).await?;
-    let mut incoming = BytesMut::new();
-    loop {
-        match protocol::reply(&incoming) {
-            Ok(Some(Reply::Error(text))) if text.starts_with("NOAUTH") => {
-                bail!("it asks for a password: write redis://:password@host:port")
-            }
-            Ok(Some(Reply::Error(text))) => bail!("it answered {}: {text}", words[0]),
-            Ok(Some(reply)) => return Ok(reply),
-            Ok(None) if incoming.len() < ANSWER_BYTES_MAX => (),
-            Ok(None) | Err(_) => bail!("{STRANGE}"),
+/// Why a server is not driven, with the mend.
+fn refusal(error: &RedisError) -> anyhow::Error {
+    match (error.kind(), error.code()) {
+        (_, Some("NOAUTH")) => {
+            anyhow!("it asks for a password: write redis://:password@host:port")
         }
-        if stream.read_buf(&mut incoming).await? == 0 {
-            bail!("{STRANGE}");
+        (ErrorKind::AuthenticationFailed, _) => {
+            anyhow!("it does not take this password: write redis://:password@host:port")
         }
+        (ErrorKind::Parse | ErrorKind::Io | ErrorKind::UnexpectedReturnType, _) => {
+            anyhow!("{STRANGE}")
+        }
+        _ => anyhow!("it answered: {error}"),
     }
 }

@@ -9,9 +9,9 @@ use std::ops::Range;
 use kvs_client::{FailureClass, OperationError};
 
 use super::super::Requests;
-use super::super::answers::{Answer, PeerAnswers};
-use super::super::driver::{Commands, Decoder, line, unexpected};
 use super::super::peer::{PeerBatch, PeerFailure};
+use super::answers::{Answer, PeerAnswers};
+use super::driver::{line, unexpected};
 
 /// Most keys in one `get`.
 const GET_KEYS_MAX: usize = 1000;
@@ -110,15 +110,15 @@ impl MemcachedCommands {
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
     }
-}
 
-impl Commands for MemcachedCommands {
-    fn finish(&mut self) -> &[u8] {
+    /// The bytes to send, with every command at its end.
+    pub(super) fn finish(&mut self) -> &[u8] {
         self.close();
         &self.bytes
     }
 
-    fn len(&self) -> usize {
+    /// How many operations have to be answered.
+    pub(super) fn len(&self) -> usize {
         self.operations.len()
     }
 }
@@ -166,7 +166,7 @@ impl MemcachedBatch {
                     Some(Answer::MismatchNotRecorded)
                 }
                 (_, Answer::Missing) => Some(Answer::Mismatch(None)),
-                (_, Answer::Item { value, .. }) => Some(Answer::MismatchShared(items.slice(value))),
+                (_, Answer::Item { value, .. }) => Some(Answer::Mismatch(Some(items.slice(value)))),
                 (_, other) => Some(other.clone()),
             });
         }
@@ -256,8 +256,18 @@ pub(crate) struct MemcachedDecoder {
     consumed: usize,
 }
 
-impl Decoder<MemcachedCommands> for MemcachedDecoder {
-    fn decode(&mut self, commands: &MemcachedCommands, bytes: &[u8]) -> Result<bool, String> {
+impl MemcachedDecoder {
+    /// Reads on in `bytes`, which start where they did in the call before. `true` when all
+    /// operations are answered.
+    ///
+    /// # Errors
+    ///
+    /// What memcached never sends.
+    pub(super) fn decode(
+        &mut self,
+        commands: &MemcachedCommands,
+        bytes: &[u8],
+    ) -> Result<bool, String> {
         loop {
             let operation = commands.operations.get(self.answers.len());
             if operation.is_none() && !self.end_is_due {
@@ -285,16 +295,16 @@ impl Decoder<MemcachedCommands> for MemcachedDecoder {
         }
     }
 
-    fn consumed(&self) -> usize {
+    /// Bytes that are done with.
+    pub(super) fn consumed(&self) -> usize {
         self.consumed
     }
 
-    fn finish(self) -> Vec<Answer> {
+    /// The answers, when all are there.
+    pub(super) fn finish(self) -> Vec<Answer> {
         self.answers
     }
-}
 
-impl MemcachedDecoder {
     /// Takes a line of the reply to a `get`; `false` when the item's value is not there yet.
     fn item(
         &mut self,

@@ -1,11 +1,11 @@
-//! What peers answer: outcomes whose values lie in the reply's bytes.
+//! What memcached answers: outcomes whose values lie in the reply's bytes.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use kvs_client::Outcome;
 
-use super::peer::{Answers, PeerFailure};
+use super::super::peer::{Answers, PeerFailure};
 
 /// What became of one operation. Ranges are of the reply's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +24,15 @@ pub(crate) enum Answer {
     NotAnInteger,
     /// INCR: the sum is too great.
     Overflow,
-    /// CAS: what the key holds.
-    Mismatch(Option<Range<usize>>),
-    /// The same, in the bytes of another reply.
-    MismatchShared(Bytes),
+    /// CAS: what the key holds, in the bytes of another reply.
+    Mismatch(Option<Bytes>),
     /// CAS: it did not match, and nobody said what the key holds.
     MismatchNotRecorded,
     /// There is no outcome.
     Failed(PeerFailure),
 }
 
-/// A peer's answers to a batch.
+/// memcached's answers to a batch.
 #[derive(Debug)]
 pub(crate) struct PeerAnswers {
     bytes: Bytes,
@@ -82,10 +80,7 @@ impl Answers for PeerAnswers {
             Answer::Counter(count) => Outcome::Counter(*count),
             Answer::NotAnInteger => Outcome::NotAnInteger,
             Answer::Overflow => Outcome::Overflow,
-            Answer::Mismatch(current) => {
-                Outcome::Mismatch(current.clone().map(|range| &self.bytes[range]))
-            }
-            Answer::MismatchShared(current) => Outcome::Mismatch(Some(current)),
+            Answer::Mismatch(current) => Outcome::Mismatch(current.as_deref()),
             Answer::MismatchNotRecorded => Outcome::MismatchNotRecorded,
             Answer::Failed(failure) => return Err(failure),
         })

@@ -1,10 +1,9 @@
-//! One connection to a peer: commands out, replies in, both in the order of the batches.
+//! One connection to memcached: commands out, replies in, both in the order of the batches.
 //!
 //! A task owns the socket. It gathers what the workers send into as few writes as it can, writes and
 //! reads at the same time, and hands each batch its answers when the last of them is there.
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -16,8 +15,9 @@ use kvs_client::FailureClass;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::answers::{Answer, PeerAnswers};
-use super::peer::{Counted, Link, PeerBatch, PeerFailure};
+use super::super::peer::{Counted, Link, PeerFailure};
+use super::answers::PeerAnswers;
+use super::protocol::{MemcachedBatch, MemcachedCommands, MemcachedDecoder};
 
 /// Batches that may wait for their turn on one connection.
 const QUEUE_MAX: usize = 4096;
@@ -31,89 +31,35 @@ const READ_BYTES: usize = 256 << 10;
 /// Longest line of a reply that is no value, in bytes: keys and errors are shorter.
 pub(super) const LINE_BYTES_MAX: usize = 2048;
 
-/// A peer's words.
-pub(crate) trait Protocol: Clone + Copy + Debug + Send + Sync + 'static {
-    /// The peer's name.
-    const NAME: &'static str;
-    /// A batch that is being written down.
-    type Batch: PeerBatch;
-    /// What is sent of it in one go.
-    type Commands: Commands;
-    /// Reads the replies.
-    type Decoder: Decoder<Self::Commands>;
-
-    /// Sends a batch, in as many goes as it takes.
-    fn call(
-        link: DrivenLink<Self>,
-        batch: Self::Batch,
-    ) -> impl Future<Output = Result<PeerAnswers, PeerFailure>> + Send + 'static;
-}
-
-/// Commands as they are sent.
-pub(crate) trait Commands: Debug + Send + Sync + 'static {
-    /// The bytes to send, with every command at its end.
-    fn finish(&mut self) -> &[u8];
-
-    /// How many operations have to be answered.
-    fn len(&self) -> usize;
-}
-
-/// Reads the replies to some commands, as their bytes arrive.
-pub(crate) trait Decoder<C>: Default + Send {
-    /// Reads on in `bytes`, which start where they did in the call before. `true` when all
-    /// operations are answered.
-    ///
-    /// # Errors
-    ///
-    /// What the peer never sends.
-    fn decode(&mut self, commands: &C, bytes: &[u8]) -> Result<bool, String>;
-
-    /// Bytes that are done with.
-    fn consumed(&self) -> usize;
-
-    /// The answers, when all are there.
-    fn finish(self) -> Vec<Answer>;
-}
-
 /// Commands on their way, and where their answers go.
-struct Call<C> {
-    commands: C,
+#[derive(Debug)]
+struct Call {
+    commands: MemcachedCommands,
     answer: oneshot::Sender<PeerAnswers>,
 }
 
-/// A connection to a peer.
-#[derive(Debug)]
-pub(crate) struct DrivenLink<P: Protocol> {
-    calls: mpsc::Sender<Call<P::Commands>>,
+/// A connection to memcached.
+#[derive(Clone, Debug)]
+pub(crate) struct MemcachedLink {
+    calls: mpsc::Sender<Call>,
     lost: Arc<AtomicBool>,
     endpoint: Arc<str>,
     timeout: Duration,
 }
 
-impl<P: Protocol> Clone for DrivenLink<P> {
-    fn clone(&self) -> Self {
-        Self {
-            calls: self.calls.clone(),
-            lost: Arc::clone(&self.lost),
-            endpoint: Arc::clone(&self.endpoint),
-            timeout: self.timeout,
-        }
-    }
-}
-
-impl<P: Protocol> DrivenLink<P> {
+impl MemcachedLink {
     /// Drives a connection on which nothing is open.
     pub(super) fn start(stream: Counted, endpoint: &Arc<str>, timeout: Duration) -> Self {
         let (calls, queue) = mpsc::channel(QUEUE_MAX);
         let lost = Arc::new(AtomicBool::new(false));
-        tokio::spawn(Driver::<P>::new(stream).run(queue, Arc::clone(&lost)));
+        tokio::spawn(Driver::new(stream).run(queue, Arc::clone(&lost)));
         Self { calls, lost, endpoint: Arc::clone(endpoint), timeout }
     }
 
     /// Sends commands and waits for their answers.
     pub(super) async fn exchange(
         &self,
-        mut commands: P::Commands,
+        mut commands: MemcachedCommands,
     ) -> Result<PeerAnswers, PeerFailure> {
         if commands.len() == 0 {
             return Ok(PeerAnswers::new(Bytes::new(), Vec::new()));
@@ -128,20 +74,28 @@ impl<P: Protocol> DrivenLink<P> {
             return Ok(answers);
         }
         self.lost.store(true, Ordering::Relaxed);
-        let text = format!("{} at {}: the reply was lost", P::NAME, self.endpoint);
+        let text = format!("memcached at {}: the reply was lost", self.endpoint);
         Err(PeerFailure { class: FailureClass::Unknown, text })
     }
 }
 
-impl<P: Protocol> Link for DrivenLink<P> {
-    type Batch = P::Batch;
+impl Link for MemcachedLink {
+    type Batch = MemcachedBatch;
     type Answers = PeerAnswers;
 
     fn call(
         &self,
-        batch: P::Batch,
+        batch: MemcachedBatch,
     ) -> impl Future<Output = Result<PeerAnswers, PeerFailure>> + Send + 'static {
-        P::call(self.clone(), batch)
+        let link = self.clone();
+        async move {
+            if batch.swaps.is_empty() {
+                return link.exchange(batch.into_commands()).await;
+            }
+            let items = link.exchange(batch.versions()).await?;
+            let (commands, known) = batch.with_versions(&items);
+            Ok(link.exchange(commands).await?.merge(known))
+        }
     }
 
     fn is_lost(&self) -> bool {
@@ -150,16 +104,16 @@ impl<P: Protocol> Link for DrivenLink<P> {
 }
 
 /// Owns a connection's socket.
-struct Driver<P: Protocol> {
+struct Driver {
     reader: ReadHalf<Counted>,
     writer: WriteHalf<Counted>,
     outgoing: BytesMut,
     incoming: BytesMut,
-    open: VecDeque<Call<P::Commands>>,
-    decoder: P::Decoder,
+    open: VecDeque<Call>,
+    decoder: MemcachedDecoder,
 }
 
-impl<P: Protocol> Driver<P> {
+impl Driver {
     fn new(stream: Counted) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
@@ -168,20 +122,20 @@ impl<P: Protocol> Driver<P> {
             outgoing: BytesMut::new(),
             incoming: BytesMut::new(),
             open: VecDeque::new(),
-            decoder: P::Decoder::default(),
+            decoder: MemcachedDecoder::default(),
         }
     }
 
     /// Runs until the links are gone or the connection is lost. Whoever waits then learns it,
     /// because the other end of its channel is gone.
-    async fn run(mut self, mut queue: mpsc::Receiver<Call<P::Commands>>, lost: Arc<AtomicBool>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Call>, lost: Arc<AtomicBool>) {
         if let Err(error) = self.drive(&mut queue).await {
-            tracing::warn!("{}: the connection is lost: {error}", P::NAME);
+            tracing::warn!("memcached: the connection is lost: {error}");
             lost.store(true, Ordering::Relaxed);
         }
     }
 
-    async fn drive(&mut self, queue: &mut mpsc::Receiver<Call<P::Commands>>) -> io::Result<()> {
+    async fn drive(&mut self, queue: &mut mpsc::Receiver<Call>) -> io::Result<()> {
         loop {
             if self.incoming.capacity() - self.incoming.len() < READ_BYTES / 4 {
                 let room = self.incoming.len().max(READ_BYTES);
@@ -209,7 +163,7 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    fn take(&mut self, mut call: Call<P::Commands>) {
+    fn take(&mut self, mut call: Call) {
         self.outgoing.extend_from_slice(call.commands.finish());
         self.open.push_back(call);
     }
