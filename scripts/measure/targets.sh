@@ -18,7 +18,8 @@ ours_5000() { client "$ours" -batch_size 5000; }
 ours_2000() { client "$ours" -batch_size 2000; }
 ours_1000() { client "$ours" -batch_size 1000; }
 ours_100() { client "$ours" -batch_size 100; }
-ours_1024_workers() { client "$ours" -batch_size 10000 -workers 1024; }
+# Until the first of its 10^7 operations in flight are answered, a second passes.
+ours_1024_workers() { client "$ours" -batch_size 10000 -workers 1024 -warmup_secs 1.5; }
 ours_plain() { client "$ours" -plain -workers 64; }
 ours_one_caller() {
     client "$ours" -plain -workers 1 -threads 1
@@ -199,12 +200,10 @@ worst_size() {
         "batch $worst_size" "ours, batch $best_size" "$worst" "$best" 0.85 0.95
 }
 
-# best_words FLAGS: `-batch_size 1000 -threads 1` in words.
-best_words() {
-    local words
-    read -ra words <<<"$1"
-    grouped "${words[1]-}"
-    REPLY="kvs-client, the same work, batch $REPLY, -threads ${words[3]-}"
+# driven_words FLAG..: how kvs-client drives a peer with the flags that `best` found, in $REPLY.
+driven_words() {
+    grouped "${2-}"
+    REPLY="kvs-client, the same work${2:+, batch $REPLY, -threads $4}"
 }
 
 # Before any other store is there, as it ends all.
@@ -222,9 +221,9 @@ rows_of_large_batches() {
     rates 'throughput over Redis, uniform keys' "$once, -dedup off" "$get" ours_10000_uniform \
         redis_get_1000 10 14
     rounds ours_10000 redis_driven memcached_driven
-    best_words "${redis_best[*]-}"
+    driven_words "${redis_best[@]+"${redis_best[@]}"}"
     rates 'throughput over Redis' "$once" "$REPLY" ours_10000 redis_driven 12 18
-    best_words "${memcached_best[*]-}"
+    driven_words "${memcached_best[@]+"${memcached_best[@]}"}"
     rates 'throughput over memcached' "$once" "$REPLY, multigets" ours_10000 memcached_driven 12 18
 }
 
