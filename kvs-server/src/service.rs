@@ -507,6 +507,11 @@ impl Sink<'_> {
 
 impl OutcomeSink for Sink<'_> {
     #[inline]
+    fn place(&self, hash: u64) -> *const u8 {
+        self.reply.place(hash)
+    }
+
+    #[inline]
     fn push(&mut self, hash: u64, outcome: Outcome<&[u8]>) {
         let kind = self.entries[self.next].kind;
         self.next += 1;

@@ -217,6 +217,13 @@ impl<V> Outcome<V> {
 
 /// Takes the outcomes of a group, one call an operation, in the group's order.
 pub trait OutcomeSink {
+    /// Where the sink will look first when the outcome for this hash comes: an address that a
+    /// store, which knows what comes next, asks the processor for. Nothing is read through it.
+    #[inline]
+    fn place(&self, _hash: u64) -> *const u8 {
+        std::ptr::null()
+    }
+
     /// Takes the next operation's outcome. `hash` is the one of its key.
     fn push(&mut self, hash: u64, outcome: Outcome<&[u8]>);
 }

@@ -42,6 +42,12 @@ impl RepeatTable {
         self.mask = wanted - 1;
     }
 
+    /// Where [`find`](RepeatTable::find) looks first.
+    #[inline]
+    pub(crate) fn place(&self, hash: u64) -> *const u8 {
+        self.entries.as_ptr().wrapping_add(hash as usize & self.mask).cast()
+    }
+
     /// The operation whose full value in `reply` equals `value`.
     #[inline]
     pub(crate) fn find(&self, hash: u64, value: &[u8], reply: &[u8]) -> Option<usize> {
@@ -83,6 +89,22 @@ mod tests {
         assert_eq!(table.find(77, b"other", reply), None, "other bytes");
         assert_eq!(table.find(77, b"valu", reply), None, "other length");
         assert_eq!(table.find(77 | 1 << 40, b"value", reply), None, "other key");
+    }
+
+    #[test]
+    fn the_place_is_where_the_entry_lies() {
+        let mut table = RepeatTable::default();
+        table.begin(1_000);
+        for hash in [0, 5, 1_023, 1_024, u64::MAX] {
+            let place = table.place(hash);
+            let own = table.entries.as_ptr_range();
+            assert!(own.contains(&place.cast()));
+            table.insert(hash, 9, 0, 1);
+            let written = table.entries.iter().position(|entry| entry.operation == 9);
+            let written = written.expect("an entry was written");
+            assert_eq!(place, (&raw const table.entries[written]).cast());
+            table.entries[written] = Entry::default();
+        }
     }
 
     #[test]

@@ -320,6 +320,11 @@ fn put_number(bytes: &mut BytesMut, code: u8, mut number: u64) {
 
 impl OutcomeSink for ReplyBuilder {
     #[inline]
+    fn place(&self, hash: u64) -> *const u8 {
+        self.repeats.place(hash)
+    }
+
+    #[inline]
     fn push(&mut self, hash: u64, outcome: Outcome<&[u8]>) {
         self.push_outcome(hash, outcome);
     }

@@ -79,7 +79,9 @@ impl Table {
                 self.index.prefetch(operations.hash(index + BUCKET_AHEAD));
             }
             if index + ENTRY_AHEAD < count {
-                self.prefetch_entry(operations.hash(index + ENTRY_AHEAD));
+                let hash = operations.hash(index + ENTRY_AHEAD);
+                self.prefetch_entry(hash);
+                prefetch::address(outcomes.place(hash));
             }
             self.apply_one(operations, index, outcomes);
         }

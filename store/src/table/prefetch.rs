@@ -24,7 +24,7 @@ pub(super) fn lines(bytes: &[u8]) {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[allow(unsafe_code)]
-fn address(address: *const u8) {
+pub(super) fn address(address: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
@@ -34,4 +34,4 @@ fn address(address: *const u8) {
 /// stable prefetch.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn address(_address: *const u8) {}
+pub(super) fn address(_address: *const u8) {}
