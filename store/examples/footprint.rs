@@ -1,6 +1,7 @@
 //! Fills each store with keys of six to eight digits and 128-byte values, in random order, and
 //! tells what it takes: resident memory over payload, and the median and the longest batch of
-//! 10,000 PUTs. If growth pauses they are far apart, and also if other programs are busy.
+//! 10,000 PUTs. If growth pauses they are far apart, and also if other programs are busy: so a loop
+//! that does nothing for as long as the batches took tells the machine's own longest pause.
 //!
 //!     cargo run --release -p store --example footprint [keys] [partitions]
 //!
@@ -11,7 +12,7 @@
 mod workload;
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::{AnyStore, Store, StoreKind};
 use workload::{Fill, Reply, VALUE_BYTES};
@@ -49,12 +50,26 @@ fn measure(kind: StoreKind, keys: u64, partitions: u32) {
     let payload = (0..keys).map(|number| format!("{number:06}").len() + VALUE_BYTES).sum::<usize>();
     times_ms.sort_by(f64::total_cmp);
     println!(
-        "{kind:<12} {:>6.1} bytes a key, {:.2} times the payload; batches {:.2} ms, longest {:.2} ms",
+        "{kind:<12} {:>6.1} bytes a key, {:.2} times the payload; batches {:.2} ms, longest {:.2} ms, \
+         the machine's own pauses up to {:.2} ms",
         taken as f64 / keys as f64,
         taken as f64 / payload as f64,
         times_ms[times_ms.len() / 2],
         times_ms[times_ms.len() - 1],
+        longest_pause_ms(times_ms.iter().sum()),
     );
+}
+
+/// The longest time between two looks at the clock, of a thread that does nothing else.
+fn longest_pause_ms(for_ms: f64) -> f64 {
+    let end = Instant::now() + Duration::from_secs_f64(for_ms / 1e3);
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    while last < end {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+    }
+    longest.as_secs_f64() * 1e3
 }
 
 /// What the process holds in memory.

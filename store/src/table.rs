@@ -71,6 +71,8 @@ impl Table {
 
     /// Applies the operations in order; see [`Store::apply`](crate::Store::apply).
     pub(crate) fn apply<S: OutcomeSink>(&mut self, operations: Operations<'_>, outcomes: &mut S) {
+        self.index.settle();
+        self.slab.settle();
         let count = operations.len();
         self.prefetch(operations);
         self.prefetch_entries(operations);

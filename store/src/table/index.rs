@@ -66,6 +66,12 @@ impl Index {
         self.len
     }
 
+    /// See [`Pieces::settle`].
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        self.pieces.settle();
+    }
+
     /// The number of the bucket that a hash belongs into. Only its low half counts.
     #[inline]
     fn number(&self, hash: u32) -> u32 {

@@ -91,6 +91,12 @@ impl Default for Slab {
 }
 
 impl Slab {
+    /// See [`Pieces::settle`].
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        self.memory.settle();
+    }
+
     /// The bytes from the slot's start to the end of its chunk.
     #[inline]
     pub(super) fn slot(&self, reference: u32) -> &[u8] {
