@@ -9,6 +9,7 @@
 mod load {
     pub(crate) mod batches;
     pub(crate) mod control;
+    pub(crate) mod decimal;
     pub(crate) mod fill;
     pub(crate) mod keyspace;
     pub(crate) mod permutation;

@@ -5,7 +5,7 @@
 //! chunk, and chunks are joined into frames of up to [`FRAME_BYTES`], so that ten thousand
 //! operations with large values become several frames and small ones a single frame a server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use proto::batch::{self, BatchHeader, GroupEncoder};
@@ -50,6 +50,30 @@ pub(crate) struct Encoders {
 
 /// Most encoders that are kept for the next batch.
 const SPARE_ENCODERS_MAX: usize = 1024;
+/// Most sets of encoders that are kept: one for each batch that is filled at the same time.
+const SPARE_SETS_MAX: usize = 16;
+
+/// Encoders for the next batches, of whichever lane: the memory that was filled last is taken next,
+/// while the caches still hold it.
+#[derive(Debug, Default)]
+pub(crate) struct EncoderPool(Mutex<Vec<Encoders>>);
+
+impl EncoderPool {
+    pub(crate) fn take(&self) -> Encoders {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&self, encoders: Encoders) {
+        let mut sets = self.lock();
+        if sets.len() < SPARE_SETS_MAX {
+            sets.push(encoders);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Encoders>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
 
 #[derive(Debug)]
 struct Chunk {

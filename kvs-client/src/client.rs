@@ -12,7 +12,7 @@ use proto::control::{ControlRequest, ControlResponse};
 use proto::mutants::Mutant;
 use proto::operation::{Action, Operation, Outcome};
 
-use crate::batcher::{Batch, Encoders};
+use crate::batcher::{Batch, EncoderPool};
 use crate::config::Config;
 use crate::connection::Link;
 use crate::error::Error;
@@ -37,16 +37,19 @@ pub(crate) struct Shared {
     wire: Arc<WireBytes>,
     /// Buffers that requests are built in.
     pub(crate) requests: BufferPool,
+    /// What batches are encoded with.
+    pub(crate) encoders: EncoderPool,
 }
 
 impl Shared {
-    pub(crate) fn batch(&self, operations_max: usize, encoders: Encoders) -> Batch {
+    pub(crate) fn batch(&self, operations_max: usize) -> Batch {
         let reserved = operations_max as u64;
         #[cfg(feature = "mutants")]
         let reserved = if Mutant::CollidingStamps.is_active() { 1 } else { reserved };
         let first_stamp = STAMPS.fetch_add(reserved, Ordering::Relaxed);
         let outcome_bytes = self.links.iter().map(|link| link.outcome_bytes()).max().unwrap_or(0);
-        Batch::new(Arc::clone(&self.router), first_stamp, operations_max, outcome_bytes, encoders)
+        let router = Arc::clone(&self.router);
+        Batch::new(router, first_stamp, operations_max, outcome_bytes, self.encoders.take())
     }
 }
 
@@ -135,7 +138,8 @@ impl Client {
         let hellos: Vec<_> = lives.iter().map(|life| &life.hello).collect();
         let router = Arc::new(Router::new(&config.hosts, &hellos)?);
         let (retry, requests) = (config.retry, BufferPool::default());
-        let shared = Arc::new(Shared { links, router, retry, wire, requests });
+        let encoders = EncoderPool::default();
+        let shared = Arc::new(Shared { links, router, retry, wire, requests, encoders });
         let plain = Plain::start(&shared);
         Ok(Self { shared, plain })
     }
@@ -233,7 +237,7 @@ impl Client {
     /// An empty batch with room for `operations_max` operations, whose stamps are reserved by one
     /// step of the process's counter.
     pub fn batch(&self, operations_max: usize) -> Batch {
-        self.shared.batch(operations_max, Encoders::default())
+        self.shared.batch(operations_max)
     }
 
     /// Sends a batch and waits for its outcomes. Its operations are not ordered with those of other

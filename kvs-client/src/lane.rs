@@ -15,7 +15,7 @@ use proto::batch;
 use proto::reply::Reply;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::batcher::{Batch, Cut, Decoded, Encoders, Layout};
+use crate::batcher::{Batch, Cut, Decoded, Layout};
 use crate::client::Shared;
 use crate::error::Failure;
 use crate::outcomes::Outcomes;
@@ -70,7 +70,6 @@ pub struct Lane {
     pending: VecDeque<Pending>,
     again: Option<Again>,
     next_ticket: u64,
-    encoders: Encoders,
 }
 
 impl Lane {
@@ -80,20 +79,13 @@ impl Lane {
             .iter()
             .map(|link| ServerLane::new(Arc::clone(link), shared.retry))
             .collect();
-        Self {
-            shared,
-            servers,
-            pending: VecDeque::new(),
-            again: None,
-            next_ticket: 1,
-            encoders: Encoders::default(),
-        }
+        Self { shared, servers, pending: VecDeque::new(), again: None, next_ticket: 1 }
     }
 
     /// An empty batch with room for `operations_max` operations, whose stamps are reserved by one
-    /// step of the client's counter. It uses the memory of this lane's earlier batches.
-    pub fn batch(&mut self, operations_max: usize) -> Batch {
-        self.shared.batch(operations_max, std::mem::take(&mut self.encoders))
+    /// step of the client's counter.
+    pub fn batch(&self, operations_max: usize) -> Batch {
+        self.shared.batch(operations_max)
     }
 
     /// How many batches are in flight.
@@ -147,7 +139,7 @@ impl Lane {
         }
         let missing = cut.frames.len();
         let frames = (0..missing).map(|_| None).collect();
-        self.encoders = cut.into_encoders();
+        self.shared.encoders.give_back(cut.into_encoders());
         Pending { ticket: tag.ticket, layout, frames, missing, rooms }
     }
 
@@ -254,7 +246,7 @@ impl Lane {
         bodies: Vec<Bytes>,
         indices: Vec<u32>,
     ) {
-        let mut batch = self.shared.batch(indices.len(), Encoders::default());
+        let mut batch = self.shared.batch(indices.len());
         let mut decoded: Vec<Option<Decoded>> = bodies.iter().map(|_| None).collect();
         for &index in &indices {
             let (frame, position) = outcomes.frame_position(index as usize);

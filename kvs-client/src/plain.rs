@@ -195,7 +195,7 @@ impl Drop for Queues {
 impl Plain {
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let start_one = |_| {
-            let mut lane = Lane::new(Arc::clone(shared));
+            let lane = Lane::new(Arc::clone(shared));
             let filling = Filling::new(lane.batch(BATCH_OPERATIONS_MAX));
             let queue = Arc::new(Queue(Mutex::new(filling)));
             let pump = Pump { queue: Arc::clone(&queue), lane, flights: VecDeque::new() };

@@ -16,11 +16,14 @@ pub(crate) struct Target {
     pub(crate) partition: u32,
 }
 
+// There are at most as many groups as slots.
+const _: () = assert!(SLOTS <= 1 << 16);
+
 /// The map that one client routes by.
 #[derive(Debug)]
 pub(crate) struct Router {
-    /// Position in `targets` for each slot.
-    groups: Box<[u32]>,
+    /// Position in `targets` for each slot: 32 KiB, so that it stays in a core's own cache.
+    groups: Box<[u16]>,
     targets: Vec<Target>,
     partition_maps: Vec<PartitionMap>,
 }
@@ -45,7 +48,7 @@ impl Router {
             if targets.last() != Some(&target) {
                 targets.push(target);
             }
-            groups.push(targets.len() as u32 - 1);
+            groups.push((targets.len() - 1) as u16);
         }
         Ok(Self { groups: groups.into(), targets, partition_maps })
     }
@@ -53,7 +56,7 @@ impl Router {
     /// The group of a key: a position in [`targets`](Self::targets).
     #[inline]
     pub(crate) fn group_of(&self, key: &[u8]) -> u32 {
-        self.groups[slot_of(key) as usize]
+        u32::from(self.groups[slot_of(key) as usize])
     }
 
     /// All groups, ascending by server and partition.

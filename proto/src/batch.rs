@@ -93,11 +93,17 @@ impl GroupEncoder {
     #[inline]
     pub fn push(&mut self, stamp_offset: u64, operation: &Operation<'_>) {
         assert!(stamp_offset >= self.last_offset, "stamps ascend in a group");
-        self.bytes.push(operation.kind() as u8);
-        varint::write(&mut self.bytes, stamp_offset - self.last_offset);
+        let difference = stamp_offset - self.last_offset;
         self.last_offset = stamp_offset;
-        varint::write(&mut self.bytes, operation.key.len() as u64);
-        self.bytes.extend_from_slice(operation.key);
+        let (kind, key) = (operation.kind() as u8, operation.key);
+        if difference < 1 << 14 && key.len() < 0x80 {
+            self.push_short_head(kind, difference as u32, key.len() as u32);
+        } else {
+            self.bytes.push(kind);
+            varint::write(&mut self.bytes, difference);
+            varint::write(&mut self.bytes, key.len() as u64);
+        }
+        push_key(&mut self.bytes, key);
         match operation.kind() {
             OperationKind::Get | OperationKind::Delete => {}
             OperationKind::Put | OperationKind::CompareAndSwap => self.push_argument(operation),
@@ -105,6 +111,19 @@ impl GroupEncoder {
             OperationKind::Foreign => unreachable!("clients do not send foreign operations"),
         }
         self.operations += 1;
+    }
+
+    /// Kind, a stamp difference of at most two bytes and a key length of one, as one word.
+    #[inline]
+    fn push_short_head(&mut self, kind: u8, difference: u32, key_bytes: u32) {
+        let is_long = difference >= 0x80;
+        let varint =
+            if is_long { difference & 0x7f | 0x80 | difference >> 7 << 8 } else { difference };
+        let length_shift = if is_long { 24 } else { 16 };
+        let word = u32::from(kind) | varint << 8 | key_bytes << length_shift;
+        let end = self.bytes.len() + length_shift as usize / 8 + 1;
+        self.bytes.extend_from_slice(&word.to_le_bytes());
+        self.bytes.truncate(end);
     }
 
     fn push_argument(&mut self, operation: &Operation<'_>) {
@@ -143,6 +162,27 @@ impl GroupEncoder {
         self.bytes.clear();
         self.operations = 0;
         self.last_offset = 0;
+    }
+}
+
+/// Appends a key; a short one in two pieces of fixed length that may overlap, which takes no call.
+#[inline]
+fn push_key(out: &mut Vec<u8>, key: &[u8]) {
+    let end = out.len() + key.len();
+    if key.len() > 16 {
+        out.extend_from_slice(key);
+    } else if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        out.extend_from_slice(first);
+        out.truncate(end - 8);
+        out.extend_from_slice(last);
+    } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        out.extend_from_slice(first);
+        out.truncate(end - 4);
+        out.extend_from_slice(last);
+    } else {
+        for byte in key {
+            out.push(*byte);
+        }
     }
 }
 

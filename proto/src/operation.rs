@@ -65,6 +65,7 @@ impl Operation<'_> {
     /// # Errors
     ///
     /// The first bound that is passed.
+    #[inline]
     pub fn check(&self) -> Result<(), OperationError> {
         if self.key.is_empty() {
             return Err(OperationError::KeyEmpty);

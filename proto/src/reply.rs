@@ -375,12 +375,35 @@ pub enum ReplyError {
     },
 }
 
+/// Where an outcome's value lies in the frame, and its code, in one word.
 #[derive(Clone, Copy, Debug)]
-struct OutcomeEntry {
-    offset: u32,
-    length: u32,
-    code: u8,
+struct OutcomeEntry(u64);
+
+impl OutcomeEntry {
+    #[inline]
+    fn new(code: u8, offset: usize, length: usize) -> Self {
+        Self((offset as u64) << 32 | (length as u64) << 8 | u64::from(code))
+    }
+
+    #[inline]
+    fn code(self) -> u8 {
+        self.0 as u8
+    }
+
+    #[inline]
+    fn value(self, frame: &[u8]) -> &[u8] {
+        &frame[(self.0 >> 32) as usize..][..(self.0 >> 8) as usize & 0xff_ffff]
+    }
+
+    /// The same bytes as the outcome of a repeat.
+    #[inline]
+    fn repeated(self) -> Self {
+        Self(self.0 & !0xff | u64::from(code::REPEAT))
+    }
 }
+
+// Offsets have 32 bits, lengths 24.
+const _: () = assert!(REPLY_BYTES_MAX + BODY < 1 << 32 && VALUE_BYTES_MAX < 1 << 24);
 
 /// A decoded reply. Values share the frame's bytes; repeats are resolved, not expanded.
 #[derive(Debug)]
@@ -390,6 +413,7 @@ pub struct Reply {
     refusal: Option<Refusal>,
     flags: u8,
     groups: u32,
+    has_refusals: bool,
     outcomes: Vec<OutcomeEntry>,
 }
 
@@ -444,7 +468,8 @@ impl Reply {
                 Vec::new()
             }
         };
-        Ok(Self { frame, header, refusal, flags, groups, outcomes })
+        let has_refusals = outcomes.iter().any(|entry| entry.code() >= code::WRONG_SHARD);
+        Ok(Self { frame, header, refusal, flags, groups, has_refusals, outcomes })
     }
 
     /// What the reply says of its server.
@@ -482,7 +507,7 @@ impl Reply {
 
     /// Whether an operation was refused: foreign, deferred or not recorded.
     pub fn has_refusals(&self) -> bool {
-        self.outcomes.iter().any(|entry| entry.code >= code::WRONG_SHARD)
+        self.has_refusals
     }
 
     /// Whether there is no outcome.
@@ -494,9 +519,12 @@ impl Reply {
     #[inline]
     pub fn outcome(&self, index: usize) -> Outcome<&[u8]> {
         let entry = self.outcomes[index];
-        let value = || &self.frame[entry.offset as usize..][..entry.length as usize];
-        match entry.code {
-            code::VALUE | code::REPEAT => Outcome::Value(value()),
+        let value = || entry.value(&self.frame);
+        // Most outcomes are values: no jump table for them.
+        if entry.code() <= code::REPEAT {
+            return Outcome::Value(value());
+        }
+        match entry.code() {
             code::MISSING => Outcome::Missing,
             code::DONE => Outcome::Done,
             code::COUNTER => Outcome::Counter(i64::from_le_bytes(
@@ -533,40 +561,63 @@ fn decode_outcomes(
         return Err(ReplyError::CutOff { part: "the outcomes" });
     }
     let mut outcomes: Vec<OutcomeEntry> = Vec::with_capacity(operations);
+    let mut values = ValueHeads::default();
     for index in 0..operations {
         let code = *body.get(position).ok_or(ReplyError::CutOff { part: "the outcomes" })?;
         position += 1;
         let length = match code {
-            code::VALUE | code::MISMATCH => {
-                let length = varint::read(body, &mut position)
-                    .filter(|length| *length <= VALUE_BYTES_MAX as u64)
-                    .ok_or(ReplyError::Malformed { what: "value length" })?;
-                if length > (body.len() - position) as u64 {
-                    return Err(ReplyError::CutOff { part: "a value" });
-                }
-                length as usize
-            }
             code::REPEAT => {
                 let distance = varint::read(body, &mut position)
                     .ok_or(ReplyError::Malformed { what: "reference" })?;
                 outcomes.push(resolve(&outcomes, distance, index)?);
                 continue;
             }
+            code::VALUE | code::MISMATCH => values.read(body, &mut position)?,
             code::COUNTER => size_of::<i64>(),
             code::MISSING | code::DONE | code::MISMATCH_MISSING..=code::NOT_RECORDED => 0,
             code => return Err(ReplyError::UnknownCode { what: "outcome", code }),
         };
         if length > body.len() - position {
-            return Err(ReplyError::CutOff { part: "an outcome" });
+            let is_value = matches!(code, code::VALUE | code::MISMATCH);
+            let part = if is_value { "a value" } else { "an outcome" };
+            return Err(ReplyError::CutOff { part });
         }
-        let offset = (BODY + position) as u32;
-        outcomes.push(OutcomeEntry { offset, length: length as u32, code });
+        outcomes.push(OutcomeEntry::new(code, BODY + position, length));
         position += length;
     }
     if position != body.len() {
         return Err(ReplyError::TrailingBytes { bytes: body.len() - position });
     }
     Ok(outcomes)
+}
+
+/// Reads values' lengths, guessing that each is the one before.
+///
+/// Where the next outcome begins depends on the length of this one; a guess that is nearly always
+/// right lets the processor go on there before it has read the length.
+#[derive(Debug, Default)]
+struct ValueHeads {
+    /// The two bytes of the length before, if it took two.
+    bytes: Option<[u8; 2]>,
+    length: usize,
+}
+
+impl ValueHeads {
+    #[inline]
+    fn read(&mut self, body: &[u8], position: &mut usize) -> Result<usize, ReplyError> {
+        let head = body[*position..].first_chunk::<2>().copied();
+        if head.is_some() && head == self.bytes {
+            *position += 2;
+            return Ok(self.length);
+        }
+        let start = *position;
+        let length = varint::read(body, position)
+            .filter(|length| *length <= VALUE_BYTES_MAX as u64)
+            .ok_or(ReplyError::Malformed { what: "value length" })?;
+        self.length = length as usize;
+        self.bytes = head.filter(|_| *position - start == 2);
+        Ok(self.length)
+    }
 }
 
 /// The entry of a repeat: the bytes of the full value that it names, under its own code, so that
@@ -578,9 +629,7 @@ fn resolve(
 ) -> Result<OutcomeEntry, ReplyError> {
     let target = usize::try_from(distance).ok().and_then(|back| index.checked_sub(back));
     match target.and_then(|target| outcomes.get(target)) {
-        Some(entry) if entry.code == code::VALUE => {
-            Ok(OutcomeEntry { code: code::REPEAT, ..*entry })
-        }
+        Some(entry) if entry.code() == code::VALUE => Ok(entry.repeated()),
         _ => Err(ReplyError::Reference { index }),
     }
 }

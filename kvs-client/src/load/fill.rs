@@ -3,6 +3,7 @@
 use kvs_client::OperationError;
 
 use super::batches::Requests;
+use super::decimal::{self, Digits};
 use super::plan::{Kind, PendingSwaps, Plan};
 use super::random::Random;
 use super::value::ValueWriter;
@@ -20,11 +21,11 @@ pub(crate) fn fill(
     pending: &PendingSwaps,
 ) -> Result<(), OperationError> {
     let first_stamp = batch.first_stamp();
-    let mut digits = itoa::Buffer::new();
+    let mut digits = Digits::default();
     for (index, planned) in plan.operations.iter().enumerate() {
         let number = planned.number();
         let stamp = first_stamp + index as u64;
-        let key = digits.format(number).as_bytes();
+        let key = decimal::write(number, &mut digits);
         match planned.kind() {
             Kind::Get | Kind::Read => batch.get(key)?,
             Kind::Put | Kind::Insert => batch.put(key, values.write(stamp, number, random))?,
@@ -42,20 +43,23 @@ pub(crate) fn fill(
 }
 
 /// The key of a counter: `c` and its number.
+#[derive(Debug)]
 pub(crate) struct CounterKey {
     bytes: [u8; 21],
     length: usize,
 }
 
 impl CounterKey {
+    /// The key of the counter with this number.
     pub(crate) fn new(number: u64) -> Self {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
+        let mut digits = Digits::default();
+        let digits = decimal::write(number, &mut digits);
         let mut bytes = [b'c'; 21];
         bytes[1..=digits.len()].copy_from_slice(digits);
         Self { bytes, length: digits.len() + 1 }
     }
 
+    /// Its bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }

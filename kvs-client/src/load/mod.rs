@@ -3,7 +3,7 @@
 //! A run is a row of phases ([`run`]): connect, load the keys, warm up, measure, clean up. In each
 //! of them every [`worker`] repeats one loop: draw a batch of operations from its [`source`], send
 //! it on its own lane, take the next reply, check and count it in its own [`recorder`]. Workers
-//! share only what must be shared: the key space with its alias table, the counter of stamps (the
+//! share only what must be shared: the key space with its distribution, the counter of stamps (the
 //! library's), the connections, and a flag that ends the phase. What they count is merged at the
 //! end.
 //!
@@ -33,7 +33,7 @@
 //! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys, which
 //!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
-//! - [`target`]: what is driven, in [`batches`] that [`fill`] fills
+//! - [`target`]: what is driven, in [`batches`] that [`fill`] fills, keys as [`decimal`] text
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`open_loop`], [`pacer`]: operations that arrive by a schedule
 //! - [`history`]: what is written down for the checker
@@ -44,6 +44,7 @@
 mod batches;
 pub(crate) mod cli;
 mod control;
+mod decimal;
 mod fill;
 mod history;
 mod in_process;

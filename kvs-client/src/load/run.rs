@@ -44,7 +44,6 @@ use super::text;
 use super::value::{ValueWriter, Verifier};
 use super::worker::{Pace, Style, Worker};
 use super::workload::Choice;
-use super::zipfian::Sampler;
 
 /// How long an interrupted run waits for open replies before it counts them as unknown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -552,11 +551,10 @@ fn check_memory(settings: &Settings, servers: &[ServerInfo]) -> anyhow::Result<(
     // Each worker holds a batch while it waits for room in the bytes in flight.
     let batch_bytes = settings.batch_size as f64 * (16.0 + value_bytes as f64 * written / 100.0);
     let replies = (settings.client.inflight_bytes_max * servers.len()) as u64;
-    let skewed = Sampler::bytes(settings.keys, settings.theta);
     let demand = Demand {
         keys: if settings.preload { settings.keys } else { 0 },
         value_bytes,
-        client_bytes: (batch_bytes * settings.workers as f64) as u64 + replies + skewed,
+        client_bytes: (batch_bytes * settings.workers as f64) as u64 + replies,
     };
     let own = resources::host_name();
     memory::check(demand, &servers, &own, resources::memory_free_bytes())

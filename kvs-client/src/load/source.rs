@@ -9,6 +9,9 @@ use super::plan::{Kind, PendingSwaps, Plan, Planned};
 use super::random::Random;
 use super::workload::{Choice, Mix};
 
+/// Keys that are drawn at once: a batch's own memory would leave the cache before its next use.
+const KEYS_AT_ONCE: usize = 256;
+
 /// What a worker does next.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -42,33 +45,37 @@ pub(crate) struct Workload {
     keyspace: Arc<Keyspace>,
     mix: Arc<Mix>,
     random: Random,
-    keys: Vec<u64>,
 }
 
 impl Workload {
     /// Draws operations of `mix` on `keyspace` from the stream `random`.
     pub(crate) fn new(keyspace: Arc<Keyspace>, mix: Arc<Mix>, random: Random) -> Self {
-        Self { keyspace, mix, random, keys: Vec::new() }
+        Self { keyspace, mix, random }
     }
 
     fn plan(&mut self, plan: &mut Plan, operations_max: usize, pending: &PendingSwaps) {
         pending.plan(plan, operations_max);
-        self.keys.resize(operations_max - plan.operations.len(), 0);
-        self.keyspace.fill(&mut self.random, &mut self.keys);
+        let mut left = operations_max - plan.operations.len();
         let mut inserts = 0;
-        for key in &self.keys {
-            let (kind, number) = match self.mix.choose(self.random.next_u32()) {
-                Choice::Get => (Kind::Get, *key),
-                Choice::Put => (Kind::Put, *key),
-                Choice::Delete => (Kind::Delete, *key),
-                Choice::ReadModifyWrite => (Kind::Read, *key),
-                Choice::Increment => (Kind::Increment, self.keyspace.counter(*key)),
-                Choice::Insert => {
-                    inserts += 1;
-                    (Kind::Insert, 0)
-                }
-            };
-            plan.operations.push(Planned::new(kind, number));
+        let mut keys = [0; KEYS_AT_ONCE];
+        while left > 0 {
+            let keys = &mut keys[..left.min(KEYS_AT_ONCE)];
+            left -= keys.len();
+            self.keyspace.fill(&mut self.random, keys);
+            for key in keys {
+                let (kind, number) = match self.mix.choose(self.random.next_u32()) {
+                    Choice::Get => (Kind::Get, *key),
+                    Choice::Put => (Kind::Put, *key),
+                    Choice::Delete => (Kind::Delete, *key),
+                    Choice::ReadModifyWrite => (Kind::Read, *key),
+                    Choice::Increment => (Kind::Increment, self.keyspace.counter(*key)),
+                    Choice::Insert => {
+                        inserts += 1;
+                        (Kind::Insert, 0)
+                    }
+                };
+                plan.operations.push(Planned::new(kind, number));
+            }
         }
         if inserts > 0 {
             // The range could be reserved only when it was known how many there are.

@@ -164,7 +164,7 @@ fn action() -> impl Strategy<Value = OwnedAction> {
 
 /// What a client sends: keys, actions and the gap of each stamp to the one before.
 fn operations() -> impl Strategy<Value = Vec<(Vec<u8>, OwnedAction, u64)>> {
-    let gap = prop_oneof![8 => 1..3u64, 1 => Just(0), 1 => 0..1u64 << 50];
+    let gap = prop_oneof![8 => 1..3u64, 1 => Just(0), 1 => 100..17_000u64, 1 => 0..1u64 << 50];
     vec((key(), action(), gap), 1..60)
 }
 

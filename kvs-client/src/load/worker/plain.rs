@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kvs_client::{Client, Error, Failure, FailureClass, Outcome, Swap};
 
 use super::super::control::Control;
+use super::super::decimal::{self, Digits};
 use super::super::fill::CounterKey;
 use super::super::plan::{Kind, Plan, Planned};
 use super::super::recorder::{Classified, Reply};
@@ -85,11 +86,11 @@ impl<S: Stream> Worker<S> {
         stamp: u64,
     ) -> (Result<Outcome<Bytes>, Error>, usize) {
         let number = planned.number();
-        let mut digits = itoa::Buffer::new();
+        let mut digits = Digits::default();
         let counter = CounterKey::new(number);
         let is_counter =
             matches!(planned.kind(), Kind::Increment | Kind::ResetCounter | Kind::DeleteCounter);
-        let key = if is_counter { counter.as_bytes() } else { digits.format(number).as_bytes() };
+        let key = if is_counter { counter.as_bytes() } else { decimal::write(number, &mut digits) };
         let answer = match planned.kind() {
             Kind::Get | Kind::Read => {
                 client.get(key).await.map(|value| value.map_or(Outcome::Missing, Outcome::Value))
