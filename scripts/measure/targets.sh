@@ -3,23 +3,26 @@
 # memcached. Each row is the figure of one function over that of another, both in the same rounds.
 
 : "${scratch:?}" "${KEYS:?}" "${VALUE_BYTES:?}" "${KEY_BYTES:?}" "${pairs:?}" "${secs:?}" "${folder:?}"
-: "${ours?}" "${redis?}" "${memcached?}" "${server?}" "${redis_port?}"
+: "${ours?}" "${redis?}" "${memcached?}" "${server?}" "${redis_port?}" "${half?}"
 
 # --- What is measured: the figure of each in $REPLY --------------------------------------------------
 
+# driven_ours FLAG..: with the server's threads and as many of the client's.
+driven_ours() { client "$ours" -threads "$half" "$@"; }
+
 wire_bytes=()
 ours_10000() {
-    client "$ours" -batch_size 10000
+    driven_ours -batch_size 10000
     wire_bytes+=("${run[wire_bytes]}")
 }
-ours_10000_full() { client "$ours" -batch_size 10000 -dedup off; }
-ours_10000_uniform() { client "$ours" -batch_size 10000 -dedup off -distribution uniform; }
-ours_5000() { client "$ours" -batch_size 5000; }
-ours_2000() { client "$ours" -batch_size 2000; }
-ours_1000() { client "$ours" -batch_size 1000; }
-ours_100() { client "$ours" -batch_size 100; }
+ours_10000_full() { driven_ours -batch_size 10000 -dedup off; }
+ours_10000_uniform() { driven_ours -batch_size 10000 -dedup off -distribution uniform; }
+ours_5000() { driven_ours -batch_size 5000; }
+ours_2000() { driven_ours -batch_size 2000; }
+ours_1000() { driven_ours -batch_size 1000; }
+ours_100() { driven_ours -batch_size 100; }
 # Until the first of its 10^7 operations in flight are answered, a second passes.
-ours_1024_workers() { client "$ours" -batch_size 10000 -workers 1024 -warmup_secs 1.5; }
+ours_1024_workers() { driven_ours -batch_size 10000 -workers 1024 -warmup_secs 1.5; }
 ours_plain() { client "$ours" -plain -workers 64; }
 ours_one_caller() {
     client "$ours" -plain -workers 1 -threads 1
@@ -43,7 +46,7 @@ memcached_driven() { client "$memcached" "${memcached_best[@]}"; }
 # Resident memory that a fresh server takes to hold the keys, over what keys and values are long.
 memory_over_payload() {
     local pid before after
-    stores_ours
+    stores_ours -threads "$half"
     pid=$server
     before=$(resident_kib "$pid")
     load "$REPLY"
@@ -264,7 +267,7 @@ targets() {
     fi
     results_begin "$folder/targets.jsonl" targets 'Ours against its targets' 'make bench-compare' \
         measure ours peer pairs ours_ops_s:op/s peer_ops_s:op/s median quartile min max bound target aim met
-    results_note "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 connections, unless a row says otherwise; server and client share the cores; runs of $secs s in interleaved rounds, every second one in the opposite order"
+    results_note "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 connections, unless a row says otherwise; server and client share the cores, $half threads each, and 64 plain callers all of them; runs of $secs s in interleaved rounds, every second one in the opposite order"
     results_note 'Median to maximum: of the ratio of ours to the peer, round by round, or of the figure that the row names. The quartile has to meet the target: the lower one where the bound is at least, the upper one where it is at most'
     results_note 'redis-benchmark found every key; kvs-client drives a peer at the batch size and with the threads that a trial found best'
     note_peers
