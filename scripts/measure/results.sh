@@ -59,8 +59,11 @@ results_environment() {
     root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
     results_json "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)" && cpu=$REPLY
     results_json "$(uname -r)" && kernel=$REPLY
-    results_json "$(git -C "$root" describe --always --dirty --abbrev=7 --exclude '*' 2>/dev/null ||
-        echo unknown)" && commit=$REPLY
+    commit=$(git -C "$root" describe --always --abbrev=7 --exclude '*' 2>/dev/null || echo unknown)
+    # What was measured before is no part of what is measured.
+    [[ -z $(git -C "$root" status --porcelain -- . ':!results' ':!images' ':!REPORT.md' 2>/dev/null) ]] ||
+        commit+=-dirty
+    results_json "$commit" && commit=$REPLY
     REPLY="{\"cpu\":$cpu,\"cores\":$(nproc),\"kernel\":$kernel,\"commit\":$commit"
     REPLY+=",\"date\":\"$(date -u +%F)\"}"
 }
