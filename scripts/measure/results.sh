@@ -11,6 +11,7 @@
 #   results_rounds COUNT FUNCTION..                  what functions measure, taking turns
 #   results_ratios A B                               what one measured over what another did
 #   results_spread NUMBERS..                         median, quartiles, lowest and highest
+#   results_criterion FILE ID                        a benchmark's median, in nanoseconds
 #
 # FILE appears whole or not at all: until results_end, the rows stand in FILE.part. Each function
 # fails with a line on stderr when it is used wrongly.
@@ -145,4 +146,15 @@ results_spread() {
             printf "%.10g %.10g %.10g %.10g %.10g\n", quantile(0.5), quantile(0.25), quantile(0.75),
                 number[1], number[count]
         }')
+}
+
+# results_criterion FILE ID: the median of the benchmark whose name matches ID, as criterion printed it to
+# FILE, in nanoseconds in $REPLY.
+results_criterion() {
+    REPLY=$(awk -v id="^($2)( |\$)" '
+        BEGIN { ns["ps"] = 1e-3; ns["ns"] = 1; ns["µs"] = 1e3; ns["ms"] = 1e6; ns["s"] = 1e9 }
+        $0 ~ id { found = 1 }
+        found && sub(/.*time: *\[/, "") { print $3 * ns[$4]; exit }
+    ' "$1")
+    [[ -n $REPLY ]] || results_fail "$1 holds no time of the benchmark $2"
 }
