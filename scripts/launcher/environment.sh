@@ -22,9 +22,10 @@ machine_json() {
 }
 
 # commit_of ROOT: the commit that the working tree is at, in $REPLY; `-dirty` behind it if files were
-# changed since.
+# changed since, those apart that measurements leave.
 commit_of() {
-    REPLY=$(git -C "$1" describe --always --dirty --abbrev=10 --exclude '*' 2>/dev/null) ||
-        REPLY=unknown
+    REPLY=$(git -C "$1" describe --always --abbrev=10 --exclude '*' 2>/dev/null) || REPLY=unknown
+    [[ -z $(git -C "$1" status --porcelain -- . ':!results' ':!images' ':!REPORT.md' 2>/dev/null) ]] ||
+        REPLY+=-dirty
     [[ -z ${KVS_BIN_DIR-} ]] || REPLY+=', binaries from KVS_BIN_DIR'
 }

@@ -16,6 +16,9 @@
 # FILE appears whole or not at all: until results_end, the rows stand in FILE.part. Each function
 # fails with a line on stderr when it is used wrongly.
 
+# shellcheck source=scripts/launcher/environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../launcher/environment.sh"
+
 results_file='' results_columns=0 results_rows=0 results_header=() results_notes=()
 declare -A results_figures=()
 
@@ -60,11 +63,8 @@ results_environment() {
     root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
     results_json "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)" && cpu=$REPLY
     results_json "$(uname -r)" && kernel=$REPLY
-    commit=$(git -C "$root" describe --always --abbrev=7 --exclude '*' 2>/dev/null || echo unknown)
-    # What was measured before is no part of what is measured.
-    [[ -z $(git -C "$root" status --porcelain -- . ':!results' ':!images' ':!REPORT.md' 2>/dev/null) ]] ||
-        commit+=-dirty
-    results_json "$commit" && commit=$REPLY
+    commit_of "$root"
+    results_json "$REPLY" && commit=$REPLY
     REPLY="{\"cpu\":$cpu,\"cores\":$(nproc),\"kernel\":$kernel,\"commit\":$commit"
     REPLY+=",\"date\":\"$(date -u +%F)\"}"
 }
