@@ -267,7 +267,7 @@ targets() {
     fi
     results_begin "$folder/targets.jsonl" targets 'Ours against its targets' 'make bench-compare' \
         measure ours peer pairs ours_ops_s:op/s peer_ops_s:op/s median quartile min max bound target aim met
-    results_note "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 connections, unless a row says otherwise; server and client share the cores, $half threads each, and 64 plain callers all of them; runs of $secs s in interleaved rounds, every second one in the opposite order"
+    results_note "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 connections, unless a row says otherwise; server and client share the cores with -threads $half each, and 64 plain callers have all of them; runs of $secs s in interleaved rounds, every second one in the opposite order"
     results_note 'Median to maximum: of the ratio of ours to the peer, round by round, or of the figure that the row names. The quartile has to meet the target: the lower one where the bound is at least, the upper one where it is at most'
     results_note 'redis-benchmark found every key; kvs-client drives a peer at the batch size and with the threads that a trial found best'
     note_peers
