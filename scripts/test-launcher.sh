@@ -73,7 +73,8 @@ run_in_background() {
     out=$scratch/out err=$scratch/err
     : >"$out"
     set -m
-    ./run-cluster.sh "$@" >"$out" 2>"$err" &
+    # Whoever starts the tests may ignore SIGINT, and would hand that down.
+    env --default-signal=INT ./run-cluster.sh "$@" >"$out" 2>"$err" &
     launcher=$!
     set +m
     wait_until grep -q '^client 1:' "$out"
