@@ -23,8 +23,8 @@
 //! `cargo test -p faults` runs the short part, `KVS_LONG_TESTS=1` the long one, `make test-faults` the
 //! whole campaign, with a table of what was injected. A simulation that
 //! fails says its seed: `KVS_SIMULATION_SEEDS=7` runs it alone, `7..5000` many, and
-//! `KVS_SIMULATION_LOG=file` keeps the event log. With `--features mutants` the system can be broken
-//! on purpose, one fault at a time, and the tests of the module `mutants` must notice each.
+//! `KVS_SIMULATION_LOG=file` keeps the event log. The tests of the module `mutants` break the system
+//! on purpose, one fault at a time, around the real store, order and connection, and must notice each.
 //!
 //! Left on purpose: faults are drawn per frame, so two runs over TCP make the same choices but not
 //! with the same timing. Only a simulation replays.

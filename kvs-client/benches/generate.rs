@@ -22,6 +22,7 @@ mod load {
     pub(crate) mod zipfian;
 }
 
+use model::outcome::{Replies, Shape};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,10 +33,11 @@ use criterion::{
 };
 use kvs_client::offline::{self, Encoded, Offline};
 use kvs_client::{Action, Outcome};
+use model::operations::Operations;
+use model::slot::slot_of;
+use model::slots::Partitions;
 use proto::batch::{self, Placement};
-use proto::operation::{Operations, OutcomeSink};
-use proto::reply::{ReplyBuilder, ReplyHeader, ReplyShape};
-use proto::shard_map::{PartitionMap, Place, slot_of};
+use proto::reply::{ReplyBuilder, ReplyHeader};
 
 use load::control::Control;
 use load::fill::fill;
@@ -120,22 +122,23 @@ impl Worker {
     }
 }
 
-/// What a server of one partition map answers to a batch: to each GET its key's value.
+/// What a server that owns all slots answers to a batch: to each GET its key's value.
 fn answer(body: &[u8], values: &mut ValueWriter, random: &mut Random) -> Bytes {
     let (mut groups, mut entries) = (Vec::new(), Vec::new());
-    let placement = Owner(PartitionMap::new(Place::SOLE, PARTITIONS));
-    let header = batch::decode(body, &placement, &mut groups, &mut entries)
+    let placement = Owner(Partitions::new(PARTITIONS));
+    let decoded = batch::decode(body, &placement, &mut groups, &mut entries)
         .expect("a batch of our own is well-formed");
     let mut builder = ReplyBuilder::default();
-    let reply = ReplyHeader { boot_id: 1, sequence: header.sequence, epoch: 1 };
-    let shape = ReplyShape {
+    let reply = ReplyHeader { data_id: 1, number: decoded.header.number, epoch: 1 };
+    let shape = Shape {
         operations: entries.len(),
         groups: groups.len(),
         has_sequences: true,
         is_recorded: false,
         send_repeats_once: true,
     };
-    builder.begin(BytesMut::new(), &reply, &shape);
+    builder.prepare(BytesMut::new(), reply);
+    builder.begin(&shape);
     let operations = Operations::new(body, &entries);
     for (index, entry) in entries.iter().enumerate() {
         let operation = operations.get(index);
@@ -147,16 +150,16 @@ fn answer(body: &[u8], values: &mut ValueWriter, random: &mut Random) -> Bytes {
             }
             _ => Outcome::Done,
         };
-        builder.push(entry.hash, outcome);
+        builder.outcome(entry.hash, outcome);
     }
     builder.finish().freeze()
 }
 
-struct Owner(PartitionMap);
+struct Owner(Partitions);
 
 impl Placement for Owner {
-    fn partition_of(&self, key: &[u8]) -> Option<u32> {
-        self.0.partition_of(slot_of(key))
+    fn place(&self, key: &[u8]) -> (u32, bool) {
+        (self.0.of(slot_of(key)), true)
     }
 
     fn hash(&self, key: &[u8]) -> u64 {

@@ -8,10 +8,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use model::operation::{Action, Operation, OperationError};
+use model::operations::{OperationEntry, Operations};
 use proto::batch::{self, BatchHeader, GroupEncoder};
-use proto::codec::BufferPool;
+use proto::buffers::BufferPool;
 use proto::limits::{BATCH_OPERATIONS_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
-use proto::operation::{Action, Operation, OperationEntry, OperationError, Operations};
 
 use crate::router::Router;
 
@@ -80,6 +81,19 @@ struct Chunk {
     group: u32,
     encoder: GroupEncoder,
     reply_bytes: usize,
+    mutates: bool,
+}
+
+impl Chunk {
+    /// Counts the outcome of an operation that mutates.
+    #[cold]
+    fn expect_effect(&mut self, action: &Action<'_>) {
+        self.mutates = true;
+        self.reply_bytes += match action {
+            Action::CompareAndSwap { value, .. } => 16 + value.len(),
+            _ => 16,
+        };
+    }
 }
 
 /// Where an operation stands: its chunk, and its position in the chunk's run.
@@ -91,7 +105,7 @@ pub(crate) struct Placement {
 
 /// Where a chunk stands: its frame, and the position of its first operation there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ChunkPlace {
+pub(crate) struct ChunkPosition {
     pub(crate) frame: u32,
     pub(crate) first: u32,
     /// Position of the chunk's group in the frame.
@@ -107,6 +121,8 @@ pub(crate) struct Frame {
     pub(crate) groups: u32,
     /// Bytes that its reply may take.
     pub(crate) reply_bytes: usize,
+    /// Whether any of its operations mutates.
+    pub(crate) mutates: bool,
     chunks: Vec<u32>,
 }
 
@@ -115,7 +131,7 @@ pub(crate) struct Frame {
 pub(crate) struct Layout {
     pub(crate) first_stamp: u64,
     pub(crate) placements: Vec<Placement>,
-    pub(crate) chunks: Vec<ChunkPlace>,
+    pub(crate) chunks: Vec<ChunkPosition>,
     pub(crate) servers: Vec<u32>,
 }
 
@@ -155,6 +171,11 @@ impl Batch {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.placements.is_empty()
+    }
+
+    /// The map that it is routed by.
+    pub(crate) fn router(&self) -> &Arc<Router> {
+        &self.router
     }
 
     /// Reads a key.
@@ -236,11 +257,10 @@ impl Batch {
         let chunk = &mut self.chunks[number as usize];
         self.placements.push(Placement { chunk: number, position: chunk.encoder.operations() });
         chunk.encoder.push(index as u64, operation);
-        chunk.reply_bytes += match operation.action {
-            Action::Get => self.outcome_bytes,
-            Action::CompareAndSwap { value, .. } => 16 + value.len(),
-            _ => 16,
-        };
+        match operation.action {
+            Action::Get => chunk.reply_bytes += self.outcome_bytes,
+            action => chunk.expect_effect(&action),
+        }
         if chunk.encoder.encoded_bytes() >= CHUNK_BYTES || chunk.reply_bytes >= CHUNK_BYTES {
             self.open[group as usize] = None;
         }
@@ -250,7 +270,7 @@ impl Batch {
     fn open_chunk(&mut self, group: u32) -> u32 {
         let number = self.chunks.len() as u32;
         let encoder = self.encoders.spare.pop().unwrap_or_default();
-        self.chunks.push(Chunk { group, encoder, reply_bytes: 0 });
+        self.chunks.push(Chunk { group, encoder, reply_bytes: 0, mutates: false });
         self.open[group as usize] = Some(number);
         number
     }
@@ -260,7 +280,7 @@ impl Batch {
         let mut order: Vec<u32> = (0..self.chunks.len() as u32).collect();
         // Stable: the chunks of one group stay in the order of their stamps.
         order.sort_by_key(|&number| self.chunks[number as usize].group);
-        let mut places = vec![ChunkPlace::default(); self.chunks.len()];
+        let mut places = vec![ChunkPosition::default(); self.chunks.len()];
         let mut servers = vec![0; self.chunks.len()];
         let mut frames: Vec<Frame> = Vec::new();
         let mut request_bytes = 0;
@@ -282,13 +302,14 @@ impl Batch {
                     operations: 0,
                     groups: 0,
                     reply_bytes: 0,
+                    mutates: false,
                     chunks: Vec::new(),
                 });
             }
             let index = frames.len() as u32 - 1;
             let frame = frames.last_mut().expect("one was pushed");
             servers[number as usize] = target.server as u32;
-            places[number as usize] = ChunkPlace {
+            places[number as usize] = ChunkPosition {
                 frame: index,
                 first: frame.operations,
                 group: frame.groups,
@@ -297,6 +318,7 @@ impl Batch {
             frame.operations += chunk.encoder.operations();
             frame.groups += 1;
             frame.reply_bytes += chunk.reply_bytes;
+            frame.mutates |= chunk.mutates;
             frame.chunks.push(number);
             request_bytes += encoded;
         }
@@ -318,6 +340,11 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
+    /// The map that it was cut by.
+    pub(crate) fn router(&self) -> &Arc<Router> {
+        &self.batch.router
+    }
+
     /// Bytes that a frame takes on the wire, without the frame's header.
     pub(crate) fn request_bytes(&self, frame: &Frame) -> usize {
         let operations: usize = frame
@@ -350,6 +377,7 @@ impl Cut {
         buffers: &BufferPool,
     ) -> Bytes {
         header.first_stamp = self.batch.first_stamp;
+        header.epoch = self.batch.router.epoch(frame.server);
         let groups: Vec<(u32, &GroupEncoder)> = frame
             .chunks
             .iter()
@@ -385,9 +413,11 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
-    pub(crate) fn new(body: &Bytes, router: &Router, server: usize) -> Self {
+    pub(crate) fn new(body: &Bytes, router: &Router) -> Self {
         let (mut groups, mut entries) = (Vec::new(), Vec::new());
-        batch::decode(body, &router.placement(server), &mut groups, &mut entries)
+        let header = batch::read_header(body).expect("a batch of our own");
+        let placement = router.placement(header.shard as usize - 1);
+        batch::decode(body, &placement, &mut groups, &mut entries)
             .expect("a batch of our own is well-formed");
         Self { body: body.clone(), entries }
     }
@@ -395,6 +425,12 @@ impl Decoded {
     /// The operation at `position` of the frame.
     pub(crate) fn get(&self, position: usize) -> Operation<'_> {
         Operations::new(&self.body, &self.entries).get(position)
+    }
+
+    /// The keys that it mutates.
+    pub(crate) fn mutated_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let operations = (0..self.entries.len()).map(|position| self.get(position));
+        operations.filter(|operation| operation.kind().is_mutation()).map(|operation| operation.key)
     }
 }
 

@@ -1,57 +1,29 @@
 //! The public API: connect, then single operations, batches, or lanes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use proto::codec::{BufferPool, WireBytes};
+use model::operation::{Action, Operation};
+use model::outcome::Outcome;
+use proto::buffers::BufferPool;
+use proto::codec::WireBytes;
 use proto::control::{ControlRequest, ControlResponse};
-#[cfg(feature = "mutants")]
-use proto::mutants::Mutant;
-use proto::operation::{Action, Operation, Outcome};
 
-use crate::batcher::{Batch, EncoderPool};
+use crate::batcher::Batch;
 use crate::config::Config;
 use crate::connection::Link;
 use crate::error::Error;
 use crate::lane::Lane;
 use crate::outcomes::Outcomes;
 use crate::plain::Plain;
-use crate::router::Router;
+use crate::shared::Shared;
 
-/// Stamps of this process: no two operations share one. A batch takes a whole range at once.
-static STAMPS: AtomicU64 = AtomicU64::new(1);
 /// How long a barrier waits for the last participant.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Pause between two questions to a barrier: its error in releasing the participants.
 const BARRIER_PAUSE: Duration = Duration::from_millis(5);
-
-/// What all lanes of a client share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) links: Vec<Arc<Link>>,
-    pub(crate) router: Arc<Router>,
-    pub(crate) retry: Duration,
-    wire: Arc<WireBytes>,
-    /// Buffers that requests are built in.
-    pub(crate) requests: BufferPool,
-    /// What batches are encoded with.
-    pub(crate) encoders: EncoderPool,
-}
-
-impl Shared {
-    pub(crate) fn batch(&self, operations_max: usize) -> Batch {
-        let reserved = operations_max as u64;
-        #[cfg(feature = "mutants")]
-        let reserved = if Mutant::CollidingStamps.is_active() { 1 } else { reserved };
-        let first_stamp = STAMPS.fetch_add(reserved, Ordering::Relaxed);
-        let outcome_bytes = self.links.iter().map(|link| link.outcome_bytes()).max().unwrap_or(0);
-        let router = Arc::clone(&self.router);
-        Batch::new(router, first_stamp, operations_max, outcome_bytes, self.encoders.take())
-    }
-}
 
 /// A client of all servers of a store. Cheap to clone; clones share connections.
 ///
@@ -69,8 +41,8 @@ pub struct ServerInfo {
     pub endpoint: String,
     /// Its place, as in `2/4`.
     pub place: String,
-    /// Random number of its life.
-    pub boot_id: u64,
+    /// Identity of its data; in memory, of its life.
+    pub data_id: u64,
     /// The store behind it.
     pub store: String,
     /// Its lock domains.
@@ -134,12 +106,7 @@ impl Client {
             Link::open(endpoint.clone(), &config, Arc::clone(&wire), replies.clone())
         });
         let links = try_join_all(opened).await?;
-        let lives: Vec<_> = links.iter().map(|link| link.life()).collect();
-        let hellos: Vec<_> = lives.iter().map(|life| &life.hello).collect();
-        let router = Arc::new(Router::new(&config.hosts, &hellos)?);
-        let (retry, requests) = (config.retry, BufferPool::default());
-        let encoders = EncoderPool::default();
-        let shared = Arc::new(Shared { links, router, retry, wire, requests, encoders });
+        let shared = Arc::new(Shared::new(links, &config, wire)?);
         let plain = Plain::start(&shared);
         Ok(Self { shared, plain })
     }
@@ -224,8 +191,7 @@ impl Client {
 
     /// The server that owns a key: its place in the list of hosts, from 0.
     pub fn server_of(&self, key: impl AsRef<[u8]>) -> usize {
-        let router = &self.shared.router;
-        router.targets()[router.group_of(key.as_ref()) as usize].server
+        self.shared.server_of(key.as_ref())
     }
 
     async fn call(&self, key: &[u8], action: Action<'_>) -> Result<Outcome<Bytes>, Error> {
@@ -325,8 +291,8 @@ fn info(link: &Link) -> ServerInfo {
     let hello = &link.life().hello;
     ServerInfo {
         endpoint: link.endpoint.to_string(),
-        place: hello.place.to_string(),
-        boot_id: hello.boot_id,
+        place: hello.shard.to_string(),
+        data_id: hello.data_id,
         store: hello.store.clone(),
         partitions: hello.partitions,
         threads: hello.threads,
@@ -334,6 +300,6 @@ fn info(link: &Link) -> ServerInfo {
         memory_total_bytes: hello.memory_total_bytes,
         host: hello.host.clone(),
         keys: hello.keys,
-        version: hello.version.clone(),
+        version: hello.program.clone(),
     }
 }

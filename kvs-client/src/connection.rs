@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use proto::batch::SessionId;
-use proto::codec::{BufferPool, ClientCodec, Request, Response, WireBytes};
-use proto::control::{ControlRequest, ControlResponse, Hello, SessionOptions};
+use model::limits::PARTITIONS_MAX;
+use model::session::{SessionId, SessionOptions};
+use model::slots::SlotSet;
+use proto::buffers::BufferPool;
+use proto::codec::{ClientCodec, Request, Response, WireBytes};
+use proto::control::{ControlRequest, ControlResponse, Hello};
+use proto::frame::VERSIONS;
 use tarpc::client::RpcError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::codec::Framed;
@@ -48,7 +52,8 @@ pub(crate) struct Life {
 pub(crate) struct LaneNumber {
     pub(crate) session: SessionId,
     pub(crate) lane: u32,
-    pub(crate) next_sequence: u64,
+    /// The number of the next batch that mutates.
+    pub(crate) next: u64,
 }
 
 /// A connection that works.
@@ -64,7 +69,7 @@ pub(crate) struct Connected {
 pub(crate) type Connecting = Shared<BoxFuture<'static, Result<Connected, Error>>>;
 
 #[derive(Debug, Default)]
-struct PoolPlace {
+struct PoolSlot {
     generation: u64,
     connected: Option<Connected>,
     connecting: Option<Connecting>,
@@ -79,7 +84,7 @@ pub(crate) struct Link {
     wire: Arc<WireBytes>,
     /// Buffers that replies arrive in.
     pub(crate) replies: BufferPool,
-    places: Vec<Mutex<PoolPlace>>,
+    pool: Vec<Mutex<PoolSlot>>,
     life: Mutex<Option<Arc<Life>>>,
     /// Held while a session is opened, so that the pool opens one and not many.
     opening: tokio::sync::Mutex<()>,
@@ -122,7 +127,7 @@ impl Link {
             options: SessionOptions { send_repeats_once: config.repeats },
             wire,
             replies,
-            places: (0..config.connections).map(|_| Mutex::default()).collect(),
+            pool: (0..config.connections).map(|_| Mutex::default()).collect(),
             life: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
@@ -150,7 +155,7 @@ impl Link {
                 return lane;
             }
         }
-        LaneNumber { session: life.session, lane: self.new_lane(), next_sequence: 1 }
+        LaneNumber { session: life.session, lane: self.new_lane(), next: 1 }
     }
 
     /// Gives back a lane without open batches, for the next who wants one.
@@ -165,12 +170,12 @@ impl Link {
 
     /// The place in the pool for the next lane.
     pub(crate) fn pin_place(&self) -> usize {
-        self.next_place.fetch_add(1, Ordering::Relaxed) as usize % self.places.len()
+        self.next_place.fetch_add(1, Ordering::Relaxed) as usize % self.pool.len()
     }
 
     /// How many connections stand.
     pub(crate) fn connections(&self) -> usize {
-        self.places.iter().filter(|place| lock(place).connected.is_some()).count()
+        self.pool.iter().filter(|place| lock(place).connected.is_some()).count()
     }
 
     /// Waits for room for a batch of this many bytes, there and back.
@@ -198,14 +203,14 @@ impl Link {
     /// A connection for this place in the pool, newer than `stale` (0 for any). All who ask at the
     /// same time share one attempt.
     pub(crate) fn connect(self: &Arc<Self>, place: usize, stale: u64) -> Connecting {
-        let mut pool_place = lock(&self.places[place]);
+        let mut pool_place = lock(&self.pool[place]);
         if let Some(connected) = &pool_place.connected
             && connected.generation > stale
         {
             // The session may have been renewed since.
             let life = lock(&self.life)
                 .clone()
-                .filter(|life| life.hello.boot_id == connected.life.hello.boot_id);
+                .filter(|life| life.hello.data_id == connected.life.hello.data_id);
             let life = life.unwrap_or_else(|| Arc::clone(&connected.life));
             let connected = Connected { life, ..connected.clone() };
             return futures::future::ready(Ok(connected)).boxed().shared();
@@ -221,7 +226,7 @@ impl Link {
         let link = Arc::clone(self);
         let attempt = async move {
             let connected = link.attempt(generation).await?;
-            lock(&link.places[place]).connected = Some(connected.clone());
+            lock(&link.pool[place]).connected = Some(connected.clone());
             Ok(connected)
         };
         let connecting = drive(attempt);
@@ -234,7 +239,7 @@ impl Link {
         let hello = self.hello(&channel, None).await?;
         let known = lock(&self.life).clone();
         let life = match known {
-            Some(life) if life.hello.boot_id == hello.boot_id => life,
+            Some(life) if life.hello.data_id == hello.data_id => life,
             _ => self.begin_life(&channel, &hello, None).await?,
         };
         Ok(Connected { channel, generation, life })
@@ -251,17 +256,15 @@ impl Link {
         let _opening = self.opening.lock().await;
         let known = lock(&self.life).clone();
         if let Some(life) = &known {
-            if life.hello.boot_id == hello.boot_id && Some(life.session) != expired {
+            if life.hello.data_id == hello.data_id && Some(life.session) != expired {
                 return Ok(Arc::clone(life));
             }
             let before = &life.hello;
-            if (before.place, before.partitions, before.epoch)
-                != (hello.place, hello.partitions, hello.epoch)
-            {
+            if (before.shard, before.partitions) != (hello.shard, hello.partitions) {
                 return Err(Error::Placement(format!(
                     "{} came back as shard {} with {} partitions, it was shard {} with {}; start \
                      it with the same flags, or connect again",
-                    self.endpoint, hello.place, hello.partitions, before.place, before.partitions
+                    self.endpoint, hello.shard, hello.partitions, before.shard, before.partitions
                 )));
             }
         }
@@ -354,13 +357,17 @@ impl Link {
         channel: &Channel,
         open_session: Option<SessionOptions>,
     ) -> Result<Hello, Error> {
-        match self.control(channel, ControlRequest::Hello { open_session }).await? {
+        match self
+            .control(channel, ControlRequest::Hello { versions: VERSIONS, open_session })
+            .await?
+        {
             ControlResponse::Hello(hello) => {
-                let partitions_max = proto::limits::PARTITIONS_MAX as u32;
-                if (1..=partitions_max).contains(&hello.partitions) {
+                let is_sound = (1..=PARTITIONS_MAX).contains(&hello.partitions)
+                    && SlotSet::from_ranges(&hello.slots).is_some();
+                if is_sound {
                     return Ok(*hello);
                 }
-                let detail = format!("{} partitions are out of bounds", hello.partitions);
+                let detail = "its partitions or slots are out of bounds".to_owned();
                 Err(Error::Control { endpoint: self.endpoint.to_string(), detail })
             }
             other => Err(Error::Control {
@@ -368,6 +375,15 @@ impl Link {
                 detail: format!("an unexpected answer to a hello: {other:?}"),
             }),
         }
+    }
+
+    /// What the server says of itself now; what it said last where it does not answer.
+    pub(crate) async fn ask_hello(self: &Arc<Self>) -> Hello {
+        let asked = async {
+            let connected = self.any_connection().await?;
+            self.hello(&connected.channel, None).await
+        };
+        asked.await.unwrap_or_else(|_| self.life().hello.clone())
     }
 
     /// A working connection for a control call.

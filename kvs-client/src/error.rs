@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "mutants")]
-use proto::mutants::Mutant;
-use proto::operation::OperationError;
-use proto::reply::Refusal;
+use model::operation::OperationError;
+use model::refusal::Refusal;
 
 /// Whether an operation that failed may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,9 +32,20 @@ pub enum Failure {
         detail: String,
     },
     /// The key belongs to another server than the one it was sent to.
-    #[error("{endpoint} does not own the key; connect again to learn the servers' places")]
+    #[error(
+        "{endpoint} does not own the key, and no server was found that does within the time for retries"
+    )]
     WrongShard {
         /// Who refused.
+        endpoint: String,
+    },
+    /// The read got no value in its turn, and a later operation of its lane has changed the key.
+    #[error(
+        "{endpoint} had no room for the value in its reply, or the reply was lost, and a later \
+         operation of the lane has changed the key; read it again"
+    )]
+    NotRead {
+        /// Who was asked.
         endpoint: String,
     },
     /// The server could not be reached, and the operation was never sent.
@@ -79,11 +88,10 @@ impl Failure {
     /// Whether the operation may have taken effect.
     pub fn class(&self) -> FailureClass {
         match self {
-            #[cfg(feature = "mutants")]
-            Self::ReplyLost { .. } if Mutant::LossIsFailure.is_active() => FailureClass::NotApplied,
-            Self::Refused { .. } | Self::WrongShard { .. } | Self::Unavailable { .. } => {
-                FailureClass::NotApplied
-            }
+            Self::Refused { .. }
+            | Self::WrongShard { .. }
+            | Self::NotRead { .. }
+            | Self::Unavailable { .. } => FailureClass::NotApplied,
             Self::ReplyLost { .. } | Self::Restarted { .. } | Self::WrongReply { .. } => {
                 FailureClass::Unknown
             }

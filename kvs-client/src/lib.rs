@@ -39,11 +39,13 @@ mod outcomes;
 mod plain;
 mod router;
 mod server_lane;
+mod shared;
 
 pub use batcher::Batch;
 pub use client::{Client, PingReply, ServerInfo, Swap};
 pub use config::{Config, Connector, Endpoint, Stream, SystemConnector};
 pub use error::{Error, Failure, FailureClass};
 pub use lane::{Completed, Lane};
+pub use model::operation::{Action, Operation, OperationError};
+pub use model::outcome::Outcome;
 pub use outcomes::{Outcomes, Witness};
-pub use proto::operation::{Action, Operation, OperationError, Outcome};

@@ -5,8 +5,6 @@ mod load;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    #[cfg(feature = "mutants")]
-    proto::mutants::activate_from_environment();
     match load::start(flags::parse()) {
         Ok(status) => status,
         Err(error) => {

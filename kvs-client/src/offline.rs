@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::batch::{BatchHeader, SessionId};
-use proto::codec::BufferPool;
+use model::session::SessionId;
+use model::slots::Shard;
+use proto::batch::BatchHeader;
+use proto::buffers::BufferPool;
 use proto::control::Hello;
 use proto::reply::Reply;
-use proto::shard_map::Place;
 
 use crate::batcher::{Batch, Encoders, Layout};
 use crate::outcomes::Outcomes;
@@ -45,21 +46,7 @@ impl Offline {
     ///
     /// When a server can't have so many.
     pub fn new(partitions: u32, outcome_bytes: usize) -> Self {
-        let hello = Hello {
-            boot_id: 1,
-            session: None,
-            session_lease_ms: 1000,
-            place: Place::SOLE,
-            epoch: 1,
-            partitions,
-            store: String::new(),
-            keys: 0,
-            memory_free_bytes: 0,
-            memory_total_bytes: 0,
-            host: String::new(),
-            threads: 1,
-            version: String::new(),
-        };
+        let hello = Hello::of(Shard::SOLE, 1, partitions);
         let host = "nowhere:1".parse().expect("it is an endpoint");
         let router = Router::new(&[host], &[&hello]).expect("one server contradicts nobody");
         Self {
@@ -84,10 +71,11 @@ impl Offline {
     pub fn encode(&mut self, batch: Batch) -> Encoded {
         let (cut, layout) = batch.cut();
         let header = BatchHeader {
-            session: SessionId { boot_id: 1, number: 1 },
+            session: SessionId { data_id: 1, number: 1 },
+            shard: 1,
             lane: 1,
             epoch: 1,
-            sequence: 1,
+            number: 1,
             lowest_open: 1,
             first_stamp: layout.first_stamp,
         };
@@ -104,7 +92,7 @@ impl Offline {
 ///
 /// When one is malformed.
 pub fn decode(encoded: Encoded, replies: Vec<Bytes>) -> Outcomes {
-    let boots = vec![1; replies.len()];
+    let data_ids = vec![1; replies.len()];
     let decode = |reply| Ok(Reply::decode(reply).expect("the reply is well-formed"));
-    Outcomes::new(encoded.layout, replies.into_iter().map(decode).collect(), boots)
+    Outcomes::new(encoded.layout, replies.into_iter().map(decode).collect(), data_ids)
 }

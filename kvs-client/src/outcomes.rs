@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use proto::operation::Outcome;
+use model::outcome::Outcome;
 use proto::reply::Reply;
 
-use crate::batcher::{ChunkPlace, Layout, Placement};
+use crate::batcher::{ChunkPosition, Layout, Placement};
 use crate::error::Failure;
 
 /// Where an operation took effect, as its server counts: (apply sequence, position) orders all
@@ -28,13 +28,13 @@ pub struct Witness {
 pub struct Outcomes {
     first_stamp: u64,
     placements: Vec<Placement>,
-    chunks: Vec<ChunkPlace>,
+    chunks: Vec<ChunkPosition>,
     servers: Vec<u32>,
     frames: Vec<Result<Reply, Failure>>,
-    /// By frame: the boot id of its session.
-    boots: Vec<u64>,
-    /// By server: what operations on foreign keys fail with.
-    foreign: HashMap<u32, Failure>,
+    /// By frame: identity of the data that its session is of.
+    data_ids: Vec<u64>,
+    /// By server: what reads fail with that were deferred and can't be repeated.
+    unread: HashMap<u32, Failure>,
     /// Stamps of operations that were sent again.
     new_stamps: HashMap<u32, u64>,
 }
@@ -43,7 +43,7 @@ impl Outcomes {
     pub(crate) fn new(
         layout: Layout,
         frames: Vec<Result<Reply, Failure>>,
-        boots: Vec<u64>,
+        data_ids: Vec<u64>,
     ) -> Self {
         let Layout { first_stamp, placements, chunks, servers } = layout;
         Self {
@@ -52,8 +52,8 @@ impl Outcomes {
             chunks,
             servers,
             frames,
-            boots,
-            foreign: HashMap::new(),
+            data_ids,
+            unread: HashMap::new(),
             new_stamps: HashMap::new(),
         }
     }
@@ -87,10 +87,10 @@ impl Outcomes {
         let Placement { chunk, position } = self.placements[index];
         let place = &self.chunks[chunk as usize];
         match &self.frames[place.frame as usize] {
-            Ok(reply) => match reply.outcome((place.first + position) as usize) {
-                Outcome::WrongShard => Err(&self.foreign[&self.servers[chunk as usize]]),
-                outcome => Ok(outcome),
-            },
+            Ok(reply) => {
+                let outcome = reply.outcome((place.first + position) as usize);
+                outcome.ok_or_else(|| &self.unread[&self.servers[chunk as usize]])
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -105,7 +105,10 @@ impl Outcomes {
         let Placement { chunk, position } = self.placements[index];
         let place = &self.chunks[chunk as usize];
         match &self.frames[place.frame as usize] {
-            Ok(reply) => Ok(reply.shared_outcome((place.first + position) as usize)),
+            Ok(reply) => {
+                let outcome = reply.shared_outcome((place.first + position) as usize);
+                Ok(outcome.expect("it was there a moment ago"))
+            }
             Err(failure) => Err(failure.clone()),
         }
     }
@@ -142,11 +145,11 @@ impl Outcomes {
         Some(Witness { server, partition: place.partition, apply_sequence, position })
     }
 
-    /// The boot id of the server's life that operation `index` belongs to: that of the session that
-    /// carried it last, whether it was answered or not. No other life can have executed it.
-    pub fn boot_id(&self, index: usize) -> u64 {
+    /// Identity of the data that operation `index` belongs to: that of the session that carried it
+    /// last, whether it was answered or not. It can have been applied to no other data.
+    pub fn data_id(&self, index: usize) -> u64 {
         let place = &self.chunks[self.placements[index].chunk as usize];
-        self.boots[place.frame as usize]
+        self.data_ids[place.frame as usize]
     }
 
     /// How many places the batch's operations have: partitions of servers, and some of them twice
@@ -161,31 +164,44 @@ impl Outcomes {
         self.placements[index].chunk as usize
     }
 
-    /// [`boot_id`](Self::boot_id) and [`witness`](Self::witness)' apply sequence of the operations at
+    /// [`data_id`](Self::data_id) and [`witness`](Self::witness)' apply sequence of the operations at
     /// a place.
     pub fn place(&self, place: usize) -> (u64, Option<u64>) {
         let place = &self.chunks[place];
         let frame = place.frame as usize;
         let reply = self.frames[frame].as_ref().ok();
-        (self.boots[frame], reply.and_then(|reply| reply.apply_sequence(place.group as usize)))
+        (self.data_ids[frame], reply.and_then(|reply| reply.apply_sequence(place.group as usize)))
     }
 
-    /// The operations that the servers want to have sent again.
-    pub(crate) fn deferred(&self) -> Vec<u32> {
-        let wants = |outcome| matches!(outcome, Ok(Outcome::Deferred | Outcome::NotRecorded));
-        (0..self.len()).filter(|&index| wants(self.get(index))).map(|index| index as u32).collect()
+    /// The reads that have to be repeated: they were deferred, or later batches of their lane
+    /// were applied before they came.
+    pub(crate) fn unread(&self) -> Vec<u32> {
+        self.failing(|failure| matches!(failure, Failure::NotRead { .. }))
     }
 
-    /// Whether any operation of any frame was refused on its own.
-    pub(crate) fn has_refusals(&self) -> bool {
-        self.frames.iter().flatten().any(Reply::has_refusals)
+    /// The operations that went to a server which does not own their keys.
+    pub(crate) fn misrouted(&self) -> Vec<u32> {
+        self.failing(|failure| matches!(failure, Failure::WrongShard { .. }))
     }
 
-    /// Names the servers, for operations on keys that they do not own.
-    pub(crate) fn name_foreign(&mut self, endpoint: impl Fn(usize) -> String) {
+    fn failing(&self, is_meant: impl Fn(&Failure) -> bool) -> Vec<u32> {
+        let is_meant = |index: &u32| self.get(*index as usize).is_err_and(&is_meant);
+        (0..self.len() as u32).filter(is_meant).collect()
+    }
+
+    /// Whether any operation may have to be sent again.
+    pub(crate) fn may_need_more(&self) -> bool {
+        self.frames.iter().any(|frame| match frame {
+            Ok(reply) => reply.has_deferred(),
+            Err(failure) => matches!(failure, Failure::NotRead { .. } | Failure::WrongShard { .. }),
+        })
+    }
+
+    /// Names the servers, for reads that they deferred.
+    pub(crate) fn name_unread(&mut self, endpoint: impl Fn(usize) -> String) {
         for &server in &self.servers {
             let endpoint = endpoint(server as usize);
-            self.foreign.entry(server).or_insert(Failure::WrongShard { endpoint });
+            self.unread.entry(server).or_insert(Failure::NotRead { endpoint });
         }
     }
 
@@ -196,31 +212,27 @@ impl Outcomes {
         (place.frame as usize, (place.first + position) as usize)
     }
 
-    /// The server that a frame went to.
-    pub(crate) fn frame_server(&self, frame: usize) -> usize {
-        let chunk = self.chunks.iter().position(|place| place.frame as usize == frame);
-        self.servers[chunk.expect("a frame has a chunk")] as usize
-    }
-
-    /// Puts in the outcomes of operations that were sent anew: `indices[i]` here is operation `i`
-    /// there.
-    pub(crate) fn replace(&mut self, indices: &[u32], again: Self) {
+    /// Puts in the outcomes of operations that were sent again: `indices[i]` here is operation `i`
+    /// there. Those that took effect after others that were given later have new stamps.
+    pub(crate) fn replace(&mut self, indices: &[u32], again: Self, has_new_stamps: bool) {
         let chunk_base = self.chunks.len() as u32;
         let frame_base = self.frames.len() as u32;
         for (position, &index) in indices.iter().enumerate() {
             let Placement { chunk, position: at } = again.placements[position];
             self.placements[index as usize] = Placement { chunk: chunk_base + chunk, position: at };
-            self.new_stamps.insert(index, again.first_stamp + position as u64);
+            if has_new_stamps {
+                self.new_stamps.insert(index, again.first_stamp + position as u64);
+            }
         }
         self.chunks.extend(
             again
                 .chunks
                 .iter()
-                .map(|place| ChunkPlace { frame: frame_base + place.frame, ..*place }),
+                .map(|place| ChunkPosition { frame: frame_base + place.frame, ..*place }),
         );
         self.servers.extend_from_slice(&again.servers);
         self.frames.extend(again.frames);
-        self.boots.extend(again.boots);
-        self.foreign.extend(again.foreign);
+        self.data_ids.extend(again.data_ids);
+        self.unread.extend(again.unread);
     }
 }

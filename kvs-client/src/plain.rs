@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use proto::operation::{Action, Operation, Outcome};
+use model::operation::{Action, Operation};
+use model::outcome::Outcome;
 
 use crate::batcher::Batch;
-use crate::client::Shared;
 use crate::error::Error;
 use crate::lane::Lane;
 use crate::outcomes::Outcomes;
+use crate::shared::Shared;
 
 /// Most operations that leave together; beyond them callers wait for the next batch.
 const BATCH_OPERATIONS_MAX: usize = 4096;

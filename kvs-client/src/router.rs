@@ -1,8 +1,9 @@
 //! Slots to groups: which server and which of its partitions a key goes to.
 
+use model::slot::{SLOTS, slot_of};
+use model::slots::{Partitions, Shard};
 use proto::batch::Placement;
 use proto::control::Hello;
-use proto::shard_map::{PartitionMap, Place, SLOTS, shard_of, slot_of};
 
 use crate::config::Endpoint;
 use crate::error::Error;
@@ -25,7 +26,9 @@ pub(crate) struct Router {
     /// Position in `targets` for each slot: 32 KiB, so that it stays in a core's own cache.
     groups: Box<[u16]>,
     targets: Vec<Target>,
-    partition_maps: Vec<PartitionMap>,
+    partitions: Vec<Partitions>,
+    /// By server: the epoch of the slots that it told.
+    epochs: Vec<u32>,
 }
 
 impl Router {
@@ -33,28 +36,37 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// [`Error::Placement`] when their places contradict each other or the order of the hosts; it
+    /// [`Error::Placement`] when their shards contradict each other or the order of the hosts; it
     /// says which order would be right.
     pub(crate) fn new(hosts: &[Endpoint], hellos: &[&Hello]) -> Result<Self, Error> {
-        check_places(hosts, hellos)?;
-        let partition_maps: Vec<PartitionMap> =
-            hellos.iter().map(|hello| PartitionMap::new(hello.place, hello.partitions)).collect();
+        check_shards(hosts, hellos)?;
+        let partitions: Vec<_> =
+            hellos.iter().map(|hello| Partitions::new(hello.partitions)).collect();
+        let owners = owners(hellos);
         let mut targets = Vec::new();
-        let mut groups = Vec::with_capacity(SLOTS as usize);
-        for slot in 0..SLOTS {
-            let server = shard_of(slot, hosts.len() as u32) as usize;
-            let partition = partition_maps[server].partition_of(slot).expect("it owns the slot");
-            let target = Target { server, partition };
-            if targets.last() != Some(&target) {
-                targets.push(target);
+        let mut groups = vec![0; SLOTS as usize].into_boxed_slice();
+        for (server, partitions) in partitions.iter().enumerate() {
+            let mut group_of = vec![None; partitions.count() as usize];
+            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == server) {
+                group_of[partitions.of(slot) as usize] = Some(0);
             }
-            groups.push((targets.len() - 1) as u16);
+            for (partition, group) in (0..).zip(&mut group_of).filter(|(_, group)| group.is_some())
+            {
+                *group = Some(targets.len() as u16);
+                targets.push(Target { server, partition });
+            }
+            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == server) {
+                let group = group_of[partitions.of(slot) as usize];
+                groups[slot as usize] = group.expect("it was given a number");
+            }
         }
-        Ok(Self { groups: groups.into(), targets, partition_maps })
+        let epochs = hellos.iter().map(|hello| hello.epoch).collect();
+        Ok(Self { groups, targets, partitions, epochs })
     }
 
-    /// The group of a key: a position in [`targets`](Self::targets).
-    #[inline]
+    /// The group of a key: a position in [`targets`](Self::targets). Always in line: batches ask for
+    /// each key.
+    #[inline(always)]
     pub(crate) fn group_of(&self, key: &[u8]) -> u32 {
         u32::from(self.groups[slot_of(key) as usize])
     }
@@ -64,19 +76,39 @@ impl Router {
         &self.targets
     }
 
+    /// The epoch of a server's slots.
+    pub(crate) fn epoch(&self, server: usize) -> u32 {
+        self.epochs[server]
+    }
+
     /// The placement of keys at one server, to decode its batches with.
     pub(crate) fn placement(&self, server: usize) -> ServerPlacement {
-        ServerPlacement(self.partition_maps[server])
+        ServerPlacement(self.partitions[server])
     }
+}
+
+/// The server that owns each slot: of those that claim it, the one with the newest epoch. Where
+/// nobody does, as in the middle of a change, any server will refuse.
+fn owners(hellos: &[&Hello]) -> Vec<usize> {
+    let mut owners = vec![0; SLOTS as usize];
+    let mut epochs = vec![0; SLOTS as usize];
+    for (server, hello) in hellos.iter().enumerate() {
+        for slot in hello.slots.iter().flat_map(|&(first, last)| first..=last).map(usize::from) {
+            if hello.epoch > epochs[slot] {
+                (owners[slot], epochs[slot]) = (server, hello.epoch);
+            }
+        }
+    }
+    owners
 }
 
 /// One server's view of keys.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ServerPlacement(PartitionMap);
+pub(crate) struct ServerPlacement(Partitions);
 
 impl Placement for ServerPlacement {
-    fn partition_of(&self, key: &[u8]) -> Option<u32> {
-        self.0.partition_of(slot_of(key))
+    fn place(&self, key: &[u8]) -> (u32, bool) {
+        (self.0.of(slot_of(key)), true)
     }
 
     fn hash(&self, _key: &[u8]) -> u64 {
@@ -84,9 +116,9 @@ impl Placement for ServerPlacement {
     }
 }
 
-fn check_places(hosts: &[Endpoint], hellos: &[&Hello]) -> Result<(), Error> {
+fn check_shards(hosts: &[Endpoint], hellos: &[&Hello]) -> Result<(), Error> {
     let count = hosts.len() as u32;
-    let places: Vec<Place> = hellos.iter().map(|hello| hello.place).collect();
+    let places: Vec<Shard> = hellos.iter().map(|hello| hello.shard).collect();
     let list = |order: &[usize]| {
         let names: Vec<String> = order.iter().map(|&index| hosts[index].to_string()).collect();
         names.join(",")
@@ -124,22 +156,8 @@ fn check_places(hosts: &[Endpoint], hellos: &[&Hello]) -> Result<(), Error> {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn hello(place: &str, partitions: u32) -> Hello {
-        Hello {
-            boot_id: 1,
-            session: None,
-            session_lease_ms: 1000,
-            place: place.parse().unwrap(),
-            epoch: 1,
-            partitions,
-            store: String::new(),
-            keys: 0,
-            memory_free_bytes: 0,
-            memory_total_bytes: 0,
-            host: String::new(),
-            threads: 1,
-            version: String::new(),
-        }
+    pub(crate) fn hello(shard: &str, partitions: u32) -> Hello {
+        Hello::of(shard.parse().unwrap(), 1, partitions)
     }
 
     fn router(places: &[&str]) -> Result<Router, String> {
@@ -158,8 +176,23 @@ pub(crate) mod tests {
             let key = number.to_string();
             let target = router.targets()[router.group_of(key.as_bytes()) as usize];
             let placement = router.placement(target.server);
-            assert_eq!(placement.partition_of(key.as_bytes()), Some(target.partition));
+            assert_eq!(placement.place(key.as_bytes()), (target.partition, true));
         }
+    }
+
+    #[test]
+    fn the_newest_epoch_owns_a_slot() {
+        let (mut first, mut second) = (hello("1/2", 4), hello("2/2", 4));
+        let moved = slot_of(b"k");
+        let all = (0, SLOTS as u16 - 1);
+        first.slots = vec![all];
+        (second.slots, second.epoch) = (vec![(moved as u16, moved as u16)], 2);
+        let hosts = ["h0:1", "h1:1"].map(|host| host.parse().unwrap());
+        let router = Router::new(&hosts, &[&first, &second]).unwrap();
+        let target = router.targets()[router.group_of(b"k") as usize];
+        assert_eq!(target, Target { server: 1, partition: moved % 4 });
+        assert_eq!(router.targets().len(), 5);
+        assert_eq!((router.epoch(0), router.epoch(1)), (1, 2));
     }
 
     #[test]

@@ -23,23 +23,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use model::refusal::Refusal;
 use proto::batch::{self, BatchHeader};
 use proto::codec::{Request, Response};
 use proto::control::{ControlRequest, ControlResponse};
-#[cfg(feature = "mutants")]
-use proto::mutants::Mutant;
-use proto::reply::{Refusal, Reply};
+use proto::reply::Reply;
 use tarpc::client::RpcError;
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Instant, Sleep};
 
+use crate::batcher::Frame;
 use crate::connection::{Connected, Connecting, LaneNumber, Life, Link, explain};
 use crate::error::{Error, Failure};
-use crate::lane::FrameEnd;
 
 /// First and longest pause between two attempts.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How a frame ended, and what it held.
+#[derive(Debug)]
+pub(crate) struct FrameEnd {
+    pub(crate) result: Result<Reply, Failure>,
+    pub(crate) body: Bytes,
+}
 
 /// The batch that a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +61,9 @@ type Call = Unconstrained<BoxFuture<'static, Result<Response, RpcError>>>;
 struct OpenFrame {
     tag: FrameTag,
     index: usize,
-    sequence: u64,
+    /// Its own, or that of the frame which its reads follow.
+    number: u64,
+    mutates: bool,
     body: Bytes,
     operations: u32,
     groups: u32,
@@ -131,45 +139,35 @@ impl ServerLane {
         }
     }
 
-    fn header(&self, sequence: u64, lowest_open: u64) -> BatchHeader {
+    /// The header of the next frame, but for its epoch and first stamp.
+    pub(crate) fn next_header(&self, mutates: bool) -> BatchHeader {
+        let next = self.number.next;
         BatchHeader {
             session: self.number.session,
+            shard: self.life.hello.shard.index(),
             lane: self.number.lane,
-            epoch: self.life.hello.epoch,
-            sequence,
-            lowest_open,
+            epoch: 0,
+            number: if mutates { next } else { next - 1 },
+            lowest_open: self.first_number(),
             first_stamp: 0,
         }
     }
 
-    /// The header of the next frame, but for its first stamp.
-    pub(crate) fn next_header(&self) -> BatchHeader {
-        let sequence = self.number.next_sequence;
-        self.header(sequence, self.open.front().map_or(sequence, |frame| frame.sequence))
-    }
-
     /// Takes a frame whose body carries [`next_header`](Self::next_header).
-    pub(crate) fn push(
-        &mut self,
-        tag: FrameTag,
-        index: usize,
-        body: Bytes,
-        operations: u32,
-        groups: u32,
-    ) {
+    pub(crate) fn push(&mut self, tag: FrameTag, index: usize, body: Bytes, frame: &Frame) {
         if self.open.is_empty() {
             // What failed before was ended then; this frame has its own time.
             self.failing = None;
         }
-        let sequence = self.number.next_sequence;
-        self.number.next_sequence += 1;
+        self.number.next += u64::from(frame.mutates);
         self.open.push_back(OpenFrame {
             tag,
             index,
-            sequence,
+            number: self.number.next - 1,
+            mutates: frame.mutates,
             body,
-            operations,
-            groups,
+            operations: frame.operations,
+            groups: frame.groups,
             call: None,
             answer: None,
             was_sent: false,
@@ -177,11 +175,15 @@ impl ServerLane {
         });
     }
 
+    /// The bodies of frames without an answer that belong to batches after this one.
+    pub(crate) fn bodies_after(&self, ticket: u64) -> impl Iterator<Item = &Bytes> {
+        let later = self.open.iter().filter(move |frame| frame.tag.ticket > ticket);
+        later.map(|frame| &frame.body)
+    }
+
     /// Sends what has not been sent, as far as the connection is up, in the order of the numbers.
     fn start(&mut self, cx: &mut Context<'_>) {
         let State::Up(connected) = &self.state else { return };
-        #[cfg(feature = "mutants")]
-        let sent = self.open.iter().take_while(|frame| frame.was_sent).count();
         for frame in &mut self.open {
             if frame.call.is_some() || frame.answer.is_some() {
                 continue;
@@ -191,29 +193,9 @@ impl ServerLane {
             // and a task's budget must not make one of them yield its turn.
             let mut call = unconstrained(self.link.call(&connected.channel, request));
             frame.was_sent = true;
-            #[cfg(feature = "mutants")]
-            if Mutant::NothingForRetries.is_active() {
-                frame.body = Bytes::copy_from_slice(&frame.body[..batch::HEADER_BYTES]);
-            }
             match Pin::new(&mut call).poll(cx) {
                 Poll::Pending => frame.call = Some(call),
                 Poll::Ready(answer) => frame.answer = Some(answer),
-            }
-        }
-        #[cfg(feature = "mutants")]
-        self.mix_up(sent);
-    }
-
-    /// Lets batches of one shape that were sent now wait for each other's replies.
-    #[cfg(feature = "mutants")]
-    fn mix_up(&mut self, sent: usize) {
-        for index in sent.max(1)..self.open.len() {
-            let shape = |frame: &OpenFrame| (frame.operations, frame.groups, frame.call.is_some());
-            let (one, two) = (&self.open[index - 1], &self.open[index]);
-            let may_swap = shape(one) == shape(two) && two.sequence % 2 == 0;
-            if may_swap && Mutant::ReplyOfAnotherBatch.is_active() {
-                let call = self.open[index - 1].call.take();
-                self.open[index - 1].call = std::mem::replace(&mut self.open[index].call, call);
             }
         }
     }
@@ -299,11 +281,9 @@ impl ServerLane {
         }
         let front = self.open.front().expect("as above");
         let header = reply.header();
-        let is_anothers = header.boot_id != self.number.session.boot_id
-            || header.sequence != front.sequence
+        let is_anothers = header.data_id != self.number.session.data_id
+            || header.number != front.number
             || (reply.len(), reply.groups()) != (front.operations as usize, front.groups as usize);
-        #[cfg(feature = "mutants")]
-        let is_anothers = is_anothers && !Mutant::ReplyOfAnotherBatch.is_active();
         if is_anothers {
             return self.wrong_reply("it answers another batch");
         }
@@ -318,18 +298,36 @@ impl ServerLane {
         self.ended.push_back((frame.tag, frame.index, FrameEnd { result, body: frame.body }));
     }
 
-    /// The server refused the front as a whole: it consumed no number, and those behind it will be
-    /// refused as out of turn.
+    /// The server refused the front as a whole: it consumed no number.
     fn refused(&mut self, refusal: Refusal, detail: String) {
+        let endpoint = self.link.endpoint.to_string();
+        let front = self.open.front().expect("it was refused");
+        if !front.mutates {
+            // Others do not wait for the turn of reads.
+            match refusal {
+                Refusal::Passed => return self.end_front(Err(Failure::NotRead { endpoint })),
+                Refusal::StaleEpoch | Refusal::NotOwned => {
+                    return self.end_front(Err(Failure::WrongShard { endpoint }));
+                }
+                Refusal::Malformed | Refusal::NoSuchShard => {
+                    return self.end_front(Err(Failure::Refused { endpoint, refusal, detail }));
+                }
+                _ => {}
+            }
+        }
         for frame in &mut self.open {
             // Sent behind the refused one on the same connection, so refused or about to be.
             frame.call = None;
             frame.answer = None;
         }
-        let endpoint = self.link.endpoint.to_string();
         match refusal {
-            Refusal::Throttled | Refusal::OutOfTurn | Refusal::Stopping => self.wait(&detail),
-            Refusal::WrongBoot => self.break_off(&detail),
+            Refusal::Throttled | Refusal::OutOfTurn => self.wait(&detail),
+            Refusal::OtherData => self.break_off(&detail),
+            Refusal::Stopping => {
+                // Nothing more comes of this connection.
+                self.stale = self.generation;
+                self.wait(&detail);
+            }
             Refusal::SessionExpired => {
                 if let State::Up(connected) = &self.state {
                     let connected = connected.clone();
@@ -337,7 +335,22 @@ impl ServerLane {
                     self.state = State::Connecting(renewal);
                 }
             }
-            Refusal::Malformed | Refusal::StaleEpoch => {
+            Refusal::StaleEpoch | Refusal::NotOwned => {
+                // No copy of it will be applied either: epochs do not go back. The frames behind it
+                // were routed by the same map, and follow it in their order.
+                self.number.next = self.first_number();
+                while !self.open.is_empty() {
+                    self.end_front(Err(Failure::WrongShard { endpoint: endpoint.clone() }));
+                }
+                // Of those, copies may still be applied where the epoch is the server's own.
+                if refusal == Refusal::NotOwned {
+                    self.must_close = true;
+                    if let State::Up(connected) = &self.state {
+                        self.close(connected.clone());
+                    }
+                }
+            }
+            Refusal::Malformed | Refusal::NoSuchShard => {
                 let is_lost = self.open.front().expect("it was refused").is_lost;
                 self.end_front(Err(if is_lost {
                     Failure::ReplyLost { endpoint, reason: detail }
@@ -350,7 +363,10 @@ impl ServerLane {
                     self.close(connected.clone());
                 }
             }
-            Refusal::DifferentBytes | Refusal::RecordGone | Refusal::LaneClosed => {
+            Refusal::DifferentBytes
+            | Refusal::RecordGone
+            | Refusal::LaneClosed
+            | Refusal::Passed => {
                 // The server knows the number otherwise than we do, so all that is open is unknown.
                 for frame in &mut self.open {
                     frame.is_lost = true;
@@ -359,6 +375,12 @@ impl ServerLane {
                 self.break_off(&detail);
             }
         }
+    }
+
+    /// The number of the first frame that is open, or of the one that would be.
+    fn first_number(&self) -> u64 {
+        let numbered = self.open.iter().find(|frame| frame.mutates);
+        numbered.map_or(self.number.next, |frame| frame.number)
     }
 
     /// The server broke the protocol: nothing that is open can be believed.
@@ -403,14 +425,12 @@ impl ServerLane {
     fn give_up(&mut self, reason: &str) {
         let waited = self.failing.map_or(Duration::ZERO, |since| since.elapsed());
         // Numbers that were never sent are used again; a closed lane is numbered anew.
-        if let Some(front) = self.open.front() {
-            self.number.next_sequence = front.sequence;
-        }
+        self.number.next = self.first_number();
         while let Some(frame) = self.open.front() {
             let endpoint = self.link.endpoint.to_string();
             let reason = reason.to_owned();
             let is_lost = frame.is_lost || frame.call.is_some() || frame.answer.is_some();
-            self.must_close |= is_lost || frame.was_sent;
+            self.must_close |= frame.mutates && (is_lost || frame.was_sent);
             self.end_front(Err(if is_lost {
                 Failure::ReplyLost { endpoint, reason }
             } else {
@@ -430,7 +450,7 @@ impl ServerLane {
             // What was lost in an old session stays unknown; a refused frame was not applied.
             let endpoint = self.link.endpoint.to_string();
             while self.open.front().is_some_and(|frame| frame.is_lost) {
-                let failure = if before.boot_id == now.boot_id {
+                let failure = if before.data_id == now.data_id {
                     let reason = "its session expired".to_owned();
                     Failure::ReplyLost { endpoint: endpoint.clone(), reason }
                 } else {
@@ -463,7 +483,7 @@ impl ServerLane {
     fn reopen(&mut self, connected: Connected) {
         self.must_close = false;
         let session = connected.life.session;
-        self.number = LaneNumber { session, lane: self.link.new_lane(), next_sequence: 1 };
+        self.number = LaneNumber { session, lane: self.link.new_lane(), next: 1 };
         self.renumber();
         self.state = State::Up(connected);
     }
@@ -471,15 +491,14 @@ impl ServerLane {
     /// Numbers the open frames from the next number on; none of them was applied, or can be under
     /// its old number.
     fn renumber(&mut self) {
-        let lowest_open = self.number.next_sequence;
-        for index in 0..self.open.len() {
-            let sequence = self.number.next_sequence;
-            self.number.next_sequence += 1;
-            let mut header = self.header(sequence, lowest_open);
-            let frame = &mut self.open[index];
+        let mut header = self.next_header(true);
+        header.lowest_open = header.number;
+        for frame in &mut self.open {
             let old = batch::read_header(&frame.body).expect("a batch of our own");
-            header.first_stamp = old.first_stamp;
-            frame.sequence = sequence;
+            self.number.next += u64::from(frame.mutates);
+            frame.number = self.number.next - 1;
+            header.number = frame.number;
+            (header.epoch, header.first_stamp) = (old.epoch, old.first_stamp);
             frame.body = batch::with_header(&frame.body, &header);
         }
     }

@@ -226,7 +226,7 @@ async fn many_callers_share_few_connections() {
     }
     assert_eq!(client.increment("all", 0).await.unwrap(), 500);
     assert!(client.connections() <= 2);
-    assert!(servers[0].service.statistics().connections() <= 2);
+    assert!(servers[0].service.counters().connections() <= 2);
 }
 
 /// All lanes together want far more than the bytes in flight; each waits its turn, none for ever.

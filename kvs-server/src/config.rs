@@ -10,29 +10,57 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use proto::limits::{BATCH_OPERATIONS_MAX, PARTITIONS_MAX};
-use proto::shard_map::Place;
+use engine::record::Record;
+use model::limits::PARTITIONS_MAX;
+use model::slots::Shard;
+use proto::limits::BATCH_OPERATIONS_MAX;
 use store::StoreKind;
 
-use crate::server::ServerConfig;
-use crate::service::ServiceConfig;
-use crate::session::{RECORD_BYTES_TOTAL, Record};
+use crate::order::memory::RECORD_BYTES_TOTAL;
+
+/// What a shard is made of.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Which shard it is.
+    pub shard: Shard,
+    /// Which store holds the keys.
+    pub store_kind: StoreKind,
+    /// Partitions of a shard that is made anew.
+    pub partitions: u32,
+    /// Threads that serve, as the hello tells them.
+    pub threads: u32,
+}
+
+/// What a server is made of.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The shard.
+    pub shard: ShardConfig,
+    /// Where to listen. May be empty: an in-process server is reached through its service.
+    pub listen: Vec<ListenAddress>,
+    /// TCP port of all of them; 0 takes any free one for each.
+    pub port: u16,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// Most bytes of completion records, over all sessions.
+    pub record_bytes_max: usize,
+}
 
 /// Most threads that `-threads` accepts, far above the cores of any testbed node.
 pub const THREADS_MAX: i64 = 1024;
 /// Most connections that `-connections_max` accepts: Linux's usual bound on descriptors.
 pub const CONNECTIONS_MAX: i64 = 1 << 20;
 /// Least bytes of completion records that `-record_bytes_max` accepts: room for the largest batch.
-pub const RECORD_BYTES_LEAST: u64 = 1 << 20;
+pub const RECORD_BYTES_LEAST: u64 = 2 << 20;
 const _: () = assert!(
-    Record::bytes_max(BATCH_OPERATIONS_MAX, PARTITIONS_MAX) as u64 <= RECORD_BYTES_LEAST,
+    Record::bytes_max(BATCH_OPERATIONS_MAX, BATCH_OPERATIONS_MAX) as u64 <= RECORD_BYTES_LEAST,
     "the largest batch is not refused for ever"
 );
 /// Most bytes of completion records that `-record_bytes_max` accepts.
 pub const RECORD_BYTES_MOST: u64 = 1 << 40;
 /// Fewest and most lock domains that are chosen when `-partitions` is not given.
 const PARTITIONS_DEFAULT: (u32, u32) = (8, 256);
-const _: () = assert!(PARTITIONS_DEFAULT.1 as usize <= PARTITIONS_MAX);
+const _: () = assert!(PARTITIONS_DEFAULT.1 <= PARTITIONS_MAX);
 /// Longest interval between statistics, in seconds: a day.
 const STATS_SECS_MAX: f64 = 86_400.0;
 /// Shortest interval between statistics, in seconds: below it, they would be the load.
@@ -52,8 +80,8 @@ pub struct Flags {
     pub port: u16,
 
     /// This server's place among the shards, as in 2/4; 1/1 owns all keys
-    #[arg(long, value_name = "INDEX/COUNT", default_value_t = Place::SOLE)]
-    pub shard: Place,
+    #[arg(long, value_name = "INDEX/COUNT", default_value_t = Shard::SOLE)]
+    pub shard: Shard,
 
     /// Threads that serve [default: one for each core that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=THREADS_MAX))]
@@ -114,8 +142,8 @@ impl Flags {
     pub fn server_config(&self) -> ServerConfig {
         let threads = self.threads();
         ServerConfig {
-            service: ServiceConfig {
-                place: self.shard,
+            shard: ShardConfig {
+                shard: self.shard,
                 store_kind: self.store,
                 partitions: self.partitions.unwrap_or_else(|| default_partitions(threads)),
                 threads,
@@ -251,9 +279,9 @@ mod tests {
         let flags = parse("").unwrap();
         let config = flags.server_config();
         assert_eq!((config.listen, config.port), (vec![tcp("0.0.0.0")], 8080));
-        assert_eq!(config.service.place, Place::SOLE);
-        assert_eq!(config.service.store_kind, StoreKind::Partitioned);
-        assert_eq!(config.service.threads, flags.threads());
+        assert_eq!(config.shard.shard, Shard::SOLE);
+        assert_eq!(config.shard.store_kind, StoreKind::Partitioned);
+        assert_eq!(config.shard.threads, flags.threads());
         assert_eq!((config.connections_max, config.record_bytes_max), (10_000, 1 << 30));
         assert_eq!(flags.stats_secs.0, Some(Duration::from_secs(1)));
         assert_eq!(flags.port_file, None);
@@ -263,17 +291,17 @@ mod tests {
     fn flags_are_taken_over() {
         let flags = parse(
             "-listen 127.0.0.1,unix:/tmp/a-b,[::1],node-0.lan -port=0 -shard 2/4 -threads 3 \
-             -partitions 7 -store mutex -connections-max 5 -record_bytes_max 2000000 -stats_secs 0.25 -port_file /tmp/p-f",
+             -partitions 7 -store mutex -connections-max 5 -record_bytes_max 3000000 -stats_secs 0.25 -port_file /tmp/p-f",
         )
         .unwrap();
         let config = flags.server_config();
         let unix = ListenAddress::Unix(PathBuf::from("/tmp/a-b"));
         assert_eq!(config.listen, [tcp("127.0.0.1"), unix, tcp("::1"), tcp("node-0.lan")]);
         assert_eq!((config.port, config.connections_max), (0, 5));
-        assert_eq!(config.record_bytes_max, 2_000_000);
-        assert_eq!(config.service.place.to_string(), "2/4");
-        assert_eq!((config.service.threads, config.service.partitions), (3, 7));
-        assert_eq!(config.service.store_kind, StoreKind::Mutex);
+        assert_eq!(config.record_bytes_max, 3_000_000);
+        assert_eq!(config.shard.shard.to_string(), "2/4");
+        assert_eq!((config.shard.threads, config.shard.partitions), (3, 7));
+        assert_eq!(config.shard.store_kind, StoreKind::Mutex);
         assert_eq!(flags.stats_secs.0, Some(Duration::from_millis(250)));
         assert_eq!(flags.port_file, Some(PathBuf::from("/tmp/p-f")));
         assert_eq!(parse("-stats_secs 0").unwrap().stats_secs.0, None);
@@ -292,7 +320,7 @@ mod tests {
             ("-partitions 4097", "4097 is not in 1..=4096"),
             ("-threads 0", "not in 1..=1024"),
             ("-connections_max 0", "not in 1..=1048576"),
-            ("-record_bytes_max 1048575", "not in 1048576..="),
+            ("-record_bytes_max 2097151", "not in 2097152..="),
             ("-record_bytes_max 1e9", "invalid digit"),
             ("-store redis", "choose partitioned, scc or mutex"),
             ("-stats_secs -1", "unknown flag -1"),

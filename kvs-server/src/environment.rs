@@ -1,18 +1,17 @@
 //! Randomness and time, injected so that a simulation replays from its seed.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where boot ids, session ids, hash seeds and leases get their randomness and time from.
+/// Where ids, hash seeds and leases get their randomness and time from.
 pub trait Environment: Send + Sync {
     /// A uniformly distributed number. Peers cannot guess it from those that they have seen.
     fn random_u64(&self) -> u64;
 
-    /// Monotonic time.
-    fn now(&self) -> Instant;
+    /// Milliseconds since 1970, which never go back.
+    fn now_ms(&self) -> u64;
 }
 
 /// The operating system's randomness and clock.
@@ -21,31 +20,29 @@ pub struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {
     fn random_u64(&self) -> u64 {
-        // The standard library keys SipHash from the operating system's randomness, with another
-        // key each time; under a secret key its output is as good as random to a peer.
-        RandomState::new().hash_one(())
+        getrandom::u64().expect("the operating system has randomness")
     }
 
-    fn now(&self) -> Instant {
-        Instant::now()
+    /// The wall clock as it was at the first look, and monotonic time since then.
+    fn now_ms(&self) -> u64 {
+        static START: LazyLock<(Duration, Instant)> = LazyLock::new(|| {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+            (since_1970.unwrap_or_default(), Instant::now())
+        });
+        (START.0 + START.1.elapsed()).as_millis() as u64
     }
 }
 
 /// Randomness from a seed, and a clock that stands still until it is advanced.
 pub struct SeededEnvironment {
     random_state: AtomicU64,
-    start: Instant,
     elapsed_ns: AtomicU64,
 }
 
 impl SeededEnvironment {
     /// The environment that `seed` stands for.
     pub fn new(seed: u64) -> Self {
-        Self {
-            random_state: AtomicU64::new(seed),
-            start: Instant::now(),
-            elapsed_ns: AtomicU64::new(0),
-        }
+        Self { random_state: AtomicU64::new(seed), elapsed_ns: AtomicU64::new(0) }
     }
 
     /// Lets time pass.
@@ -72,8 +69,8 @@ impl Environment for SeededEnvironment {
         mixed ^ (mixed >> 31)
     }
 
-    fn now(&self) -> Instant {
-        self.start + Duration::from_nanos(self.elapsed_ns.load(Ordering::Relaxed))
+    fn now_ms(&self) -> u64 {
+        self.elapsed_ns.load(Ordering::Relaxed) / 1_000_000
     }
 }
 
@@ -114,9 +111,9 @@ mod tests {
     #[test]
     fn seeded_time_passes_only_when_told() {
         let environment = SeededEnvironment::new(0);
-        let start = environment.now();
-        assert_eq!(environment.now(), start);
+        let start_ms = environment.now_ms();
+        assert_eq!(environment.now_ms(), start_ms);
         environment.advance(Duration::from_secs(90));
-        assert_eq!(environment.now() - start, Duration::from_secs(90));
+        assert_eq!(environment.now_ms() - start_ms, 90_000);
     }
 }

@@ -11,29 +11,36 @@
 //!
 //! The modules, in the order in which a batch meets them:
 //!
-//! - [`config`]: the flags;
+//! - [`config`]: the flags, and what they ask for;
 //! - [`server`]: takes the addresses, accepts connections, and ends in good order;
-//! - [`connection`]: one peer, from its frames to its replies;
-//! - [`service`]: batch in, reply out, and who owns a key;
-//! - [`session`]: lanes, and the completion records that make retries harmless;
-//! - [`statistics`]: what was done, and the lines that tell it;
+//! - [`connection`]: one peer, from its frames to its answers;
+//! - [`service`]: the native front end: batches and control calls in, replies out, by way of an
+//!   [`exchange`] or an [`errand`]; [`barriers`] are its own;
+//! - [`order`]: when a command is applied, and when its answer may leave;
+//! - [`fatal`]: what a server cannot go on after;
+//! - [`counters`]: what was done, and the lines that tell it;
 //! - [`reporter`]: the thread that writes those lines;
 //! - [`log_limit`]: one line a second for what peers get wrong;
 //! - [`machine`]: CPU, memory and network, for the same lines;
 //! - [`descriptors`]: room for the connections;
 //! - [`environment`]: randomness and time, so that a simulation replays from its seed.
 //!
-//! The program `kvs-server` puts them together. A test, or a load generator with servers of its
-//! own, takes a [`server::Server`] or a bare [`service::Service`] instead.
+//! Below all of them is the shard itself, an [`engine::Engine`]. The program `kvs-server` puts them
+//! together. A test, or a load generator with servers of its own, takes a [`server::Server`] or a
+//! bare [`service::Service`] instead.
 
+pub mod barriers;
 pub mod config;
 pub mod connection;
+pub mod counters;
 pub mod descriptors;
 pub mod environment;
+pub mod errand;
+pub mod exchange;
+pub mod fatal;
 pub mod log_limit;
 pub mod machine;
+pub mod order;
 pub mod reporter;
 pub mod server;
 pub mod service;
-pub mod session;
-pub mod statistics;

@@ -14,24 +14,24 @@ pub struct LogLimit(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
-    unsaid: u64,
+    untold: u64,
 }
 
 impl LogLimit {
-    /// Whether to say it now; then how many times it went unsaid before.
+    /// Whether to tell it now; then how many times it was not told before.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
-            state.unsaid += 1;
+            state.untold += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.unsaid))
+        Some(std::mem::take(&mut state.untold))
     }
 
-    /// How many times it went unsaid since it was said last.
-    pub fn unsaid(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).unsaid
+    /// How many times it was not told since it was told last.
+    pub fn untold(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).untold
     }
 }
 
@@ -46,9 +46,9 @@ mod tests {
         assert_eq!(limit.pass(start), Some(0));
         assert_eq!(limit.pass(start), None);
         assert_eq!(limit.pass(start + INTERVAL / 2), None);
-        assert_eq!(limit.unsaid(), 2);
+        assert_eq!(limit.untold(), 2);
         assert_eq!(limit.pass(start + INTERVAL), Some(2));
-        assert_eq!(limit.unsaid(), 0);
+        assert_eq!(limit.untold(), 0);
         assert_eq!(limit.pass(start + 2 * INTERVAL), Some(0));
     }
 }

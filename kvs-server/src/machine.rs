@@ -6,7 +6,7 @@ use serde::Serialize;
 use sysinfo::{Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// What was seen between two looks, or at the second of them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MachineSample {
     /// CPU time of this process; 100 is one core.
     pub cpu_percent: f64,
@@ -119,6 +119,16 @@ impl Default for Machine {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Free and all memory of this host in bytes, within its control group; 0 when unknown.
+pub fn host_memory() -> (u64, u64) {
+    let Ok(mut system) = System::new() else { return (0, 0) };
+    system.refresh_memory();
+    let host = (system.available_memory(), system.total_memory());
+    system
+        .cgroup_limits()
+        .map_or(host, |limits| (host.0.min(limits.free_memory), host.1.min(limits.total_memory)))
 }
 
 /// Rounded to what is worth telling; nothing when it is not a number.

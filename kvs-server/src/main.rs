@@ -10,7 +10,7 @@ use kvs_server::config::Flags;
 use kvs_server::descriptors;
 use kvs_server::environment::SystemEnvironment;
 use kvs_server::reporter::Reporter;
-use kvs_server::server::{BoundAddress, Server};
+use kvs_server::server::{BoundAddress, FatalError, Server};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,14 +21,15 @@ const INTERRUPTED: i32 = 130;
 
 /// Parse, serve, and say in one line what went wrong.
 fn main() -> ExitCode {
-    #[cfg(feature = "mutants")]
-    proto::mutants::activate_from_environment();
     let flags = flags::parse::<Flags>();
     let served = start_logging().and_then(|()| runtime(flags.threads())?.block_on(serve(&flags)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
+            if error.is::<FatalError>() {
+                std::process::abort();
+            }
             ExitCode::FAILURE
         }
     }
@@ -39,7 +40,7 @@ async fn serve(flags: &Flags) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     let mut config = flags.server_config();
     config.connections_max = connections_that_fit(config.connections_max)?;
-    let place = config.service.place;
+    let shard = config.shard.shard;
     let server = Server::bind(config, Arc::new(SystemEnvironment)).await?;
     let addresses = server.addresses();
     let service = Arc::clone(server.service());
@@ -49,17 +50,17 @@ async fn serve(flags: &Flags) -> anyhow::Result<()> {
     }
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let first_line = format!(
-        "listening on {} shard {place} store {} partitions {} threads {} boot {:016x}",
+        "listening on {} shard {shard} store {} partitions {} threads {} boot {:016x}",
         addresses.join(","),
         flags.store,
-        service.partitions(),
+        service.engine().partitions().count(),
         flags.threads(),
-        service.boot_id()
+        service.engine().data_id()
     );
     let interval = flags.stats_secs.0;
     let reporter = Reporter::start(service, interval, first_line, io::stdout(), stop.clone())
         .context("cannot start the thread that writes statistics")?;
-    server.run(stop).await;
+    server.run(stop).await?;
     Ok(reporter.finish().await?)
 }
 
@@ -80,6 +81,9 @@ fn start_logging() -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false)
         .init();
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{}", panic.to_string().replace('\n', " "));
+    }));
     Ok(())
 }
 

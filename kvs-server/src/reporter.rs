@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use engine::Tally;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::counters::{Gauges, interval_lines, total_lines};
 use crate::machine::Machine;
 use crate::service::Service;
-use crate::statistics::{Gauges, Totals, interval_lines, total_lines};
 
 /// How long the closing lines may take before their reader counts as stalled.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,8 +54,10 @@ impl Reporter {
     ) -> io::Result<Self> {
         let (finish, finish_receiver) = channel();
         let (done, finished) = oneshot::channel();
-        let lines = Lines::new(service, output);
         std::thread::Builder::new().name("reporter".to_owned()).spawn(move || {
+            let fatal = service.fatal().clone();
+            let _guard = fatal.unless_done("the thread that writes statistics panicked");
+            let lines = Lines::new(service, output);
             let result = lines.write_all(&first_line, interval, &finish_receiver);
             if result.is_err() {
                 failed.cancel();
@@ -75,10 +78,9 @@ impl Reporter {
         // The thread is gone already when it could not write; then its error waits here.
         let _ = self.finish.send(());
         match tokio::time::timeout(FINISH_TIMEOUT, self.finished).await {
-            Ok(result) => {
-                result.expect("the thread ends with a result").map_err(ReportError::Write)
-            }
-            Err(_) => Err(ReportError::Stalled),
+            Ok(Ok(result)) => result.map_err(ReportError::Write),
+            // It panicked, or its output takes nothing.
+            Ok(Err(_)) | Err(_) => Err(ReportError::Stalled),
         }
     }
 }
@@ -91,14 +93,14 @@ struct Lines<W> {
     born: Instant,
     /// When the current interval began, and what was counted then.
     since: Instant,
-    earlier: Totals,
+    earlier: Tally,
     resident_bytes_peak: u64,
 }
 
 impl<W: Write> Lines<W> {
     fn new(service: Arc<Service>, output: W) -> Self {
         let now = Instant::now();
-        let earlier = service.statistics().snapshot();
+        let earlier = service.counters().tally();
         let machine = Machine::new();
         Self { service, output, machine, born: now, since: now, earlier, resident_bytes_peak: 0 }
     }
@@ -130,15 +132,16 @@ impl<W: Write> Lines<W> {
 
     fn write_interval(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        let later = self.service.statistics().snapshot();
+        let later = self.service.counters().tally();
         let machine = self.machine.sample();
         self.resident_bytes_peak = machine.resident_bytes_peak;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let gauges = Gauges {
             unix_ms: since_1970.as_millis() as u64,
             keys: self.service.keys() as u64,
-            sessions: self.service.sessions() as u64,
-            connections: self.service.statistics().connections(),
+            sessions: self.service.engine().sessions().count() as u64,
+            connections: self.service.counters().connections(),
+            panics: self.service.counters().panics(),
             machine,
         };
         let lines = interval_lines(&self.earlier, &later, now - self.since, &gauges);
@@ -148,10 +151,10 @@ impl<W: Write> Lines<W> {
     }
 
     fn write_totals(mut self) -> io::Result<()> {
-        let totals = self.service.statistics().snapshot();
+        let totals = self.service.counters().tally();
         let peak = self.machine.sample().resident_bytes_peak.max(self.resident_bytes_peak);
-        let keys = self.service.keys() as u64;
-        let lines = total_lines(&totals, keys, peak, self.born.elapsed());
+        let (keys, panics) = (self.service.keys() as u64, self.service.counters().panics());
+        let lines = total_lines(&totals, keys, panics, peak, self.born.elapsed());
         self.output.write_all(lines.as_bytes())?;
         self.output.flush()
     }
@@ -162,19 +165,19 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::config::ShardConfig;
+    use crate::counters::Counters;
     use crate::environment::SeededEnvironment;
-    use crate::service::ServiceConfig;
-    use crate::statistics::{BatchCounts, Statistics};
 
     fn service() -> Arc<Service> {
-        let config = ServiceConfig {
-            place: "1/1".parse().unwrap(),
+        let config = ShardConfig {
+            shard: "1/1".parse().unwrap(),
             store_kind: "mutex".parse().unwrap(),
             partitions: 1,
             threads: 1,
         };
         let environment = Arc::new(SeededEnvironment::new(1));
-        Arc::new(Service::new(config, environment, Arc::new(Statistics::default())))
+        Arc::new(Service::new(config, environment, Arc::new(Counters::default())))
     }
 
     /// Output that the test sees, and that takes a bounded number of bytes.
@@ -228,7 +231,7 @@ mod tests {
         while page.text().matches("\nops/s ").count() < 3 {
             tokio::task::yield_now().await;
         }
-        service.statistics().add_batch(&BatchCounts { puts: 7, ..Default::default() });
+        service.counters().add(&Tally { puts: 7, ..Default::default() });
         reporter.finish().await.unwrap();
         assert!(!failed.is_cancelled());
         let text = page.text();

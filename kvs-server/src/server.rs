@@ -5,17 +5,21 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::Tally;
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CONNECTIONS_MAX, ListenAddress};
+use crate::config::{CONNECTIONS_MAX, ServerConfig};
+use crate::counters::Counters;
 use crate::environment::Environment;
-use crate::service::{Service, ServiceConfig};
-use crate::statistics::{Statistics, Totals};
+use crate::fatal::panic_text;
+use crate::service::Service;
 
 mod accept;
 mod listener;
@@ -26,21 +30,6 @@ use listener::Listener;
 /// How long connections may take to end before they are cut. A batch takes milliseconds; this is
 /// for a peer that does not read its replies.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a server is made of.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// The shard.
-    pub service: ServiceConfig,
-    /// Where to listen. May be empty: an in-process server is reached through its service.
-    pub listen: Vec<ListenAddress>,
-    /// TCP port of all of them; 0 takes any free one for each.
-    pub port: u16,
-    /// Most connections at once.
-    pub connections_max: usize,
-    /// Most bytes of completion records, over all sessions.
-    pub record_bytes_max: usize,
-}
 
 /// An address that a server is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +64,13 @@ pub enum ServerError {
     },
 }
 
+/// What a server could not go on after. It answers nobody any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; its state can't be relied on, so the server stops")]
+pub struct FatalError {
+    what: String,
+}
+
 /// A server that holds its addresses.
 #[derive(Debug)]
 pub struct Server {
@@ -93,7 +89,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When `config.service.partitions` is out of bounds, or `config.connections_max` is 0 or
+    /// When `config.shard.partitions` is out of bounds, or `config.connections_max` is 0 or
     /// above [`CONNECTIONS_MAX`].
     pub async fn bind(
         config: ServerConfig,
@@ -108,8 +104,9 @@ impl Server {
         for address in &config.listen {
             listeners.push(Listener::bind(address, config.port).await?);
         }
-        let service = Service::new(config.service, environment, Arc::new(Statistics::default()))
-            .with_record_bytes_max(config.record_bytes_max);
+        let counters = Arc::new(Counters::default());
+        let service =
+            Service::in_memory(config.shard, environment, counters, config.record_bytes_max);
         Ok(Self { listeners, service: Arc::new(service), connections_max })
     }
 
@@ -126,22 +123,42 @@ impl Server {
     /// Serves until `stop` is cancelled and every connection has ended, and returns what was done.
     /// Connections that have not ended after five seconds are cut. When the future is dropped,
     /// connections end as if `stop` had been cancelled.
-    pub async fn run(self, stop: CancellationToken) -> Totals {
+    ///
+    /// # Errors
+    ///
+    /// When something happened that it can't go on after; all connections are cut then.
+    pub async fn run(self, stop: CancellationToken) -> Result<Tally, FatalError> {
         let Self { listeners, service, connections_max } = self;
         let stop = stop.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let gate = Gate::new(Arc::clone(&service), connections_max, stop.clone());
-        join_all(listeners.into_iter().map(|listener| accept_until(listener, &gate))).await;
-        stop.cancelled().await;
+        let accepted = AssertUnwindSafe(async {
+            join_all(listeners.into_iter().map(|listener| accept_until(listener, &gate))).await;
+            stop.cancelled().await;
+        });
+        let what = tokio::select! {
+            accepted = accepted.catch_unwind() => accepted.err().map(|panic| {
+                format!("a listener panicked: {}", panic_text(&*panic))
+            }),
+            what = service.fatal().happens() => Some(what),
+        };
+        if let Some(what) = what {
+            service.fatal().declare(&what);
+            gate.cut().await;
+            return Err(FatalError { what });
+        }
         let connections = gate.drain(DRAIN_TIMEOUT).await;
         if connections > 0 {
             tracing::warn!(connections, "cut connections that did not end in time");
         }
-        let unsaid = service.statistics().broken_connections.unsaid();
-        if unsaid > 0 {
-            tracing::warn!(unsaid, "more connections ended in errors than were told");
+        let untold = service.counters().broken_connections.untold();
+        if untold > 0 {
+            tracing::warn!(untold, "more connections ended in errors than were told");
         }
-        service.statistics().snapshot()
+        match service.fatal().is_declared() {
+            true => Err(FatalError { what: service.fatal().happens().await }),
+            false => Ok(service.counters().tally()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each test sends a server something that no correct client sends, and holds it to four promises:
 //!
-//! - the guilty connection, batch or operation gets an error that names what was wrong;
+//! - the guilty connection or batch gets an error that names what was wrong;
 //! - every other connection goes on: a [`harness::Bystander`] reads and writes throughout, and
 //!   fails the test if an answer is missing or wrong;
 //! - nothing is applied by halves: the keys and their values are what correct batches made them;
@@ -12,8 +12,11 @@
 //! When it is finished, the test fails if any connection's task panicked. Each group of tests has
 //! a twin in which the same thing is done right and works.
 //!
+//! Two more groups hold what peers may rely on where nobody did wrong: answers that come late leave
+//! in turn, and a server that ends answers what it has taken.
+//!
 //! Frames and batches are made by hand or from correct ones, and patched at the offsets that
-//! [`proto::codec`] and [`proto::batch`] document.
+//! [`proto::frame`] and [`proto::batch`] document.
 
 #[path = "bad_input/batches.rs"]
 mod batches;
@@ -27,7 +30,11 @@ mod damage;
 mod frames;
 #[path = "bad_input/harness.rs"]
 mod harness;
+#[path = "bad_input/late.rs"]
+mod late;
 #[path = "bad_input/resources.rs"]
 mod resources;
 #[path = "bad_input/sessions.rs"]
 mod sessions;
+#[path = "bad_input/stopping.rs"]
+mod stopping;

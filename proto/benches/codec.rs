@@ -9,36 +9,42 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proto::batch::{self, BatchHeader, GroupEncoder, Placement, SessionId};
-use proto::operation::{Action, Operation, Outcome};
-use proto::reply::{Reply, ReplyBuilder, ReplyHeader, ReplyShape};
-use proto::shard_map::{PartitionMap, Place, slot_of};
+use model::operation::{Action, Operation};
+use model::outcome::{Outcome, Replies, Shape};
+use model::session::SessionId;
+use model::slot::slot_of;
+use model::slots::{Partitions, Shard, SlotSet};
+use proto::batch::{self, BatchHeader, GroupEncoder, Placement};
+use proto::reply::{Reply, ReplyBuilder, ReplyHeader};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 const OPERATIONS: usize = 10_000;
 const PARTITIONS: u32 = 64;
 const KEYS: usize = 1_000_000;
 const VALUE_BYTES: usize = 128;
-const REPLY_HEADER: ReplyHeader = ReplyHeader { boot_id: 1, sequence: 1, epoch: 1 };
+const REPLY_HEADER: ReplyHeader = ReplyHeader { data_id: 1, number: 1, epoch: 1 };
 const BATCH_HEADER: BatchHeader = BatchHeader {
-    session: SessionId { boot_id: 1, number: 2 },
+    session: SessionId { data_id: 1, number: 2 },
+    shard: 1,
     lane: 3,
     epoch: 1,
-    sequence: 1,
+    number: 1,
     lowest_open: 1,
     first_stamp: 1 << 40,
 };
 
-/// A server that owns everything.
+/// A shard that owns everything.
 struct Sole {
-    map: PartitionMap,
+    partitions: Partitions,
+    slots: SlotSet,
     secrets: RapidSecrets,
 }
 
 impl Placement for Sole {
     #[inline]
-    fn partition_of(&self, key: &[u8]) -> Option<u32> {
-        self.map.partition_of(slot_of(key))
+    fn place(&self, key: &[u8]) -> (u32, bool) {
+        let slot = slot_of(key);
+        (self.partitions.of(slot), self.slots.contains(slot))
     }
 
     #[inline]
@@ -74,7 +80,8 @@ fn random(state: &mut u64) -> u64 {
 impl Workload {
     fn new() -> Self {
         let sole = Sole {
-            map: PartitionMap::new(Place::SOLE, PARTITIONS),
+            partitions: Partitions::new(PARTITIONS),
+            slots: Shard::SOLE.first_slots(),
             secrets: RapidSecrets::seed(7),
         };
         let mut sum = 0.0;
@@ -99,7 +106,7 @@ impl Workload {
             });
             Draw {
                 hash: sole.hash(key.as_bytes()),
-                partition: sole.partition_of(key.as_bytes()).expect("it owns all") as usize,
+                partition: sole.place(key.as_bytes()).0 as usize,
                 is_put: random(&mut state).is_multiple_of(20),
                 key,
                 value,
@@ -134,21 +141,22 @@ impl Workload {
         grouped: &[&Draw],
         send_repeats_once: bool,
     ) -> BytesMut {
-        let shape = ReplyShape {
+        let shape = Shape {
             operations: OPERATIONS,
             groups: PARTITIONS as usize,
             has_sequences: true,
             is_recorded: false,
             send_repeats_once,
         };
-        builder.begin(buffer, &REPLY_HEADER, &shape);
+        builder.prepare(buffer, REPLY_HEADER);
+        builder.begin(&shape);
         for draw in grouped {
             let outcome = if draw.is_put {
                 Outcome::Done
             } else {
                 Outcome::Value(&self.values[draw.value][..])
             };
-            builder.push_outcome(draw.hash, outcome);
+            builder.outcome(draw.hash, outcome);
         }
         builder.finish()
     }

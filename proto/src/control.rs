@@ -1,22 +1,23 @@
 //! Control calls: small messages of the same service, encoded with `postcard` through serde.
 
+use model::session::{SessionId, SessionOptions};
+use model::slots::Shard;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::SessionId;
-use crate::shard_map::Place;
+use crate::frame::{VERSIONS, VersionSpan};
 
 /// What a client asks beside its batches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlRequest {
     /// Who are you? Opens a session when asked to.
     Hello {
+        /// Versions of the protocol that the client speaks.
+        versions: VersionSpan,
         /// The session that is wanted, if any.
         open_session: Option<SessionOptions>,
     },
     /// Are you there?
     Ping,
-    /// What have you done so far?
-    Statistics,
     /// Arrives at the named barrier of a run, or asks again who has arrived.
     Barrier {
         /// The run.
@@ -42,13 +43,6 @@ pub enum ControlRequest {
     },
 }
 
-/// What a client wants of its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionOptions {
-    /// Whether a value that repeats inside one reply is sent once.
-    pub send_repeats_once: bool,
-}
-
 /// A server's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlResponse {
@@ -56,11 +50,9 @@ pub enum ControlResponse {
     Hello(Box<Hello>),
     /// To a ping.
     Pong {
-        /// The server's boot id.
-        boot_id: u64,
+        /// Identity of the shard's data.
+        data_id: u64,
     },
-    /// To a request for statistics.
-    Statistics(Statistics),
     /// To an arrival.
     Barrier {
         /// How many have arrived; the barrier is open when all have.
@@ -72,20 +64,24 @@ pub enum ControlResponse {
     Refused(String),
 }
 
-/// What a server says of itself.
+/// What a server says of itself and its shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Random number of this life of the server.
-    pub boot_id: u64,
+    /// The version of the protocol that both sides speak from now on.
+    pub version: u8,
+    /// Identity of the shard's data: in memory, of this life of the server.
+    pub data_id: u64,
     /// The session that was asked for.
     pub session: Option<SessionId>,
     /// How long a session lives without a batch or a control call, in milliseconds.
     pub session_lease_ms: u64,
-    /// The server's place among its peers.
-    pub place: Place,
-    /// Epoch of the shard map.
+    /// Which shard it is.
+    pub shard: Shard,
+    /// Epoch of the map that gives it these slots.
     pub epoch: u32,
-    /// Lock domains that batches are grouped by.
+    /// The slots that it owns, first and last of each run.
+    pub slots: Vec<(u16, u16)>,
+    /// Partitions that batches are grouped by: slot mod this number.
     pub partitions: u32,
     /// The store's name.
     pub store: String,
@@ -100,18 +96,29 @@ pub struct Hello {
     /// Threads that serve.
     pub threads: u32,
     /// Version of the server's program.
-    pub version: String,
+    pub program: String,
 }
 
-/// What a server has done since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statistics {
-    /// Operations applied.
-    pub operations: u64,
-    /// Keys held.
-    pub keys: u64,
-    /// Sessions open.
-    pub sessions: u64,
-    /// Connections open.
-    pub connections: u64,
+impl Hello {
+    /// That of a shard of so many partitions which holds nothing, on a host that nothing is known
+    /// of.
+    pub fn of(shard: Shard, data_id: u64, partitions: u32) -> Self {
+        Self {
+            version: VERSIONS.least,
+            data_id,
+            session: None,
+            session_lease_ms: 1000,
+            shard,
+            epoch: 1,
+            slots: shard.first_slots().ranges(),
+            partitions,
+            store: String::new(),
+            keys: 0,
+            memory_free_bytes: 0,
+            memory_total_bytes: 0,
+            host: String::new(),
+            threads: 1,
+            program: String::new(),
+        }
+    }
 }

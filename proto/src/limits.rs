@@ -3,15 +3,10 @@
 //! A peer that passes one of these gets a typed refusal; nothing is allocated for a length before
 //! it has been compared with the bound here.
 
-/// Longest key, in bytes. Keys are hashed and compared on every operation; 1 KiB is far above what
-/// testbed workloads use and small enough that a key never dominates a frame.
-pub const KEY_BYTES_MAX: usize = 1024;
+use model::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// Longest value, in bytes. One value must fit into one frame with its key.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
-
-/// Most operations in one batch frame. The server's scratch table for a batch is 24 bytes an
-/// operation, so this bounds it to 1.5 MiB a connection.
+/// Most operations in one batch frame. A server's table of a batch is 24 bytes an operation, so
+/// this bounds it to 1.5 MiB for each batch that is applied at the same time.
 pub const BATCH_OPERATIONS_MAX: usize = 65_536;
 
 /// Most groups in one batch frame: each partition may appear more than once when its operations
@@ -22,7 +17,7 @@ pub const BATCH_GROUPS_MAX: usize = BATCH_OPERATIONS_MAX;
 /// room for the header. Clients split what is larger into several frames.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 
-/// Largest body of a batch reply, in bytes. GETs whose values do not fit are answered `deferred`.
+/// Largest body of a batch reply, in bytes. GETs whose values do not fit are answered *deferred*.
 pub const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Largest body of a control message, in bytes: they hold a handful of numbers and short names.
@@ -30,9 +25,6 @@ pub const CONTROL_BYTES_MAX: usize = 64 << 10;
 
 /// Largest frame body that a decoder accepts, whatever its kind.
 pub const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX;
-
-/// Most lock domains of one server. 4,096 leaves four slots each for a server that owns all.
-pub const PARTITIONS_MAX: usize = 4096;
 
 /// Longest text in an error, in bytes, so that an error fits into a small frame.
 pub const DETAIL_BYTES_MAX: usize = 1024;

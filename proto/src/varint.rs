@@ -19,6 +19,19 @@ pub fn length(number: u64) -> usize {
     ((64 - (number | 1).leading_zeros()) as usize).div_ceil(7)
 }
 
+/// The encoding of a number below 2^28 as a little-endian word, and how many bytes of it count: for
+/// those who write it together with what stands beside it.
+#[inline]
+pub fn word(number: u32) -> (u32, usize) {
+    let low = |shift: u32| (number >> (7 * shift) & 0x7f) << (8 * shift);
+    match number {
+        0..0x80 => (number, 1),
+        0x80..0x4000 => (low(0) | 0x80 | low(1), 2),
+        0x4000..0x20_0000 => (low(0) | low(1) | 0x8080 | low(2), 3),
+        _ => (low(0) | low(1) | low(2) | 0x80_8080 | low(3), 4),
+    }
+}
+
 /// Reads a number at `position` and moves past it; `None` when it is cut off, passes 64 bits, or is
 /// not in its shortest form (each number has one encoding, so equal messages have equal bytes).
 #[inline]
@@ -62,6 +75,17 @@ mod tests {
             assert_eq!(read(&bytes, &mut position), Some(number));
             assert_eq!(position, bytes.len());
             assert_eq!(read(&bytes[..bytes.len() - 1], &mut 0), None, "cut off");
+        }
+    }
+
+    #[test]
+    fn words_hold_what_is_written() {
+        for number in [0, 1, 127, 128, 300, 16_383, 16_384, 2_097_151, 2_097_152, (1 << 28) - 1] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, number.into());
+            let (word, length) = word(number);
+            assert_eq!(word.to_le_bytes()[..length], bytes, "{number}");
+            assert!(length == 4 || word >> (8 * length) == 0, "{number}");
         }
     }
 

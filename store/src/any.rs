@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use proto::operation::{Operations, OutcomeSink};
+use model::operations::Operations;
+use model::outcome::OutcomeSink;
 
 use crate::hash::random_seed;
 use crate::mutex::MutexStore;

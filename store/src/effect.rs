@@ -1,6 +1,7 @@
 //! What each action does to a key: the one place where the rules of the operations stand.
 
-use proto::operation::{Action, Outcome};
+use model::operation::Action;
+use model::outcome::Outcome;
 
 /// What a store has to do for one operation, given its key's current value.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +40,6 @@ pub(crate) fn effect<'current, 'new>(
                 None => Effect::Answer(Outcome::Overflow),
             }
         }
-        Action::Foreign => Effect::Answer(Outcome::WrongShard),
     }
 }
 
@@ -75,7 +75,6 @@ mod tests {
         check(Action::Put { value: b"w" }, Some(b"v"), &Effect::Write(b"w", Outcome::Done));
         check(Action::Delete, Some(b"v"), &Effect::Remove);
         check(Action::Delete, None, &Effect::Answer(Outcome::Missing));
-        check(Action::Foreign, Some(b"v"), &Effect::Answer(Outcome::WrongShard));
     }
 
     #[test]

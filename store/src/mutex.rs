@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use proto::operation::{Operations, Outcome, OutcomeSink};
+use model::operations::Operations;
+use model::outcome::{Outcome, OutcomeSink};
 
 use crate::effect::{Effect, effect};
 use crate::hash::KeyHasher;

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use proto::operation::{Operations, OutcomeSink};
+use model::operations::Operations;
+use model::outcome::OutcomeSink;
 
 use crate::hash::KeyHasher;
 use crate::store::Store;

@@ -2,7 +2,9 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use proto::operation::{Action, Operations, Outcome, OutcomeSink};
+use model::operation::Action;
+use model::operations::Operations;
+use model::outcome::{Outcome, OutcomeSink};
 use scc::hash_map::Entry;
 
 use crate::effect::{Effect, effect};
@@ -88,7 +90,6 @@ impl Store for SccStore {
             let query = Query { hash: operations.hash(index), key: operation.key };
             match operation.action {
                 Action::Get => self.read(&query, outcomes),
-                Action::Foreign => outcomes.push(query.hash, Outcome::WrongShard),
                 action => self.mutate(&query, action, outcomes),
             }
         }

@@ -1,6 +1,7 @@
 //! The trait that every map behind the service keeps, and its contract.
 
-use proto::operation::{Operations, OutcomeSink};
+use model::operations::Operations;
+use model::outcome::OutcomeSink;
 
 /// How many groups of a batch ahead [`Store::prefetch`] is best called. Measured with batches of
 /// 100 operations over 64 partitions; 2 to 8 differ little.
@@ -40,8 +41,7 @@ pub trait Store: Send + Sync + 'static {
     fn prefetch_entries(&self, _partition: u32, _operations: Operations<'_>) {}
 
     /// Applies a run of operations, all of whose keys lie in `partition`, and pushes one outcome
-    /// an operation in the same order. Operations that are [`Foreign`](proto::operation::Action)
-    /// are answered [`WrongShard`](proto::operation::Outcome::WrongShard).
+    /// an operation in the same order.
     ///
     /// Returns the partition's *apply sequence*: a number counted under the partition's lock, so
     /// that (apply sequence, position in the run) orders all operations on a key as they took

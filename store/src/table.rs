@@ -9,22 +9,26 @@
 //! asked for is a hint: an operation in between may move or remove an entry, and each operation
 //! looks its key up again when its turn comes.
 //!
-//! Nothing here pauses. The index grows by linear hashing, a bucket at a time; entries never move
-//! because of it; memory comes in steps of 64 KiB at most.
+//! No operation rebuilds the table. The index grows by linear hashing, a bucket at a time; entries
+//! never move because of it; memory comes in pieces of 32 KiB, mostly without page faults. Only the
+//! lists of pieces, chunks and long values double: a few bytes for each.
 
 mod bucket;
 mod entry;
 mod index;
+mod long_values;
 mod memory;
 mod prefetch;
 mod slab;
 
-use proto::operation::{Operations, Outcome, OutcomeSink};
+use model::operations::Operations;
+use model::outcome::{Outcome, OutcomeSink};
 
 use crate::effect::{Effect, effect};
 use entry::{Header, VALUE_BYTES_INLINE_MAX};
-use index::{Index, Place};
-use slab::{Apart, Slab};
+use index::{Index, Location};
+use long_values::LongValues;
+use slab::Slab;
 
 /// How many operations ahead a bucket is asked for. With 16 lookups took a tenth longer, with 40
 /// no less.
@@ -40,12 +44,12 @@ const _: () = assert!(ENTRY_AHEAD < BUCKET_AHEAD, "an entry is found through its
 pub(crate) struct Table {
     index: Index,
     slab: Slab,
-    apart: Apart,
+    long_values: LongValues,
 }
 
 /// An entry that was looked up. Valid until the table changes.
 struct Found {
-    place: Place,
+    location: Location,
     header: Header,
 }
 
@@ -71,8 +75,8 @@ impl Table {
 
     /// Applies the operations in order; see [`Store::apply`](crate::Store::apply).
     pub(crate) fn apply<S: OutcomeSink>(&mut self, operations: Operations<'_>, outcomes: &mut S) {
-        self.index.settle();
-        self.slab.settle();
+        self.index.move_to_huge_page();
+        self.slab.move_to_huge_page();
         let count = operations.len();
         self.prefetch(operations);
         self.prefetch_entries(operations);
@@ -125,20 +129,20 @@ impl Table {
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<Found> {
         let mut header = Header::default();
-        let place = self.index.find(hash, &self.slab, |reference| {
+        let location = self.index.find(hash, &self.slab, |reference| {
             let slot = self.slab.slot(reference);
             header = Header::read(slot);
             header.hash == hash as u32 && header.is_of(key, slot)
         })?;
-        Some(Found { place, header })
+        Some(Found { location, header })
     }
 
     #[inline]
     fn value(&self, found: &Found) -> &[u8] {
-        let slot = self.slab.slot(found.place.reference);
-        match found.header.apart(slot) {
+        let slot = self.slab.slot(found.location.reference);
+        match found.header.long_value(slot) {
             None => found.header.value(slot),
-            Some(apart) => self.apart.get(apart),
+            Some(number) => self.long_values.get(number),
         }
     }
 
@@ -150,16 +154,16 @@ impl Table {
             value_bytes: value.len() as u32,
         };
         if let Some(found) = found {
-            self.release_apart(found);
+            self.release_long_value(found);
             if slab::same_class(found.header.slot_bytes(), header.slot_bytes()) {
-                return self.fill(found.place.reference, header, key, value);
+                return self.fill(found.location.reference, header, key, value);
             }
         }
         let reference = self.slab.allocate(header.slot_bytes());
         self.fill(reference, header, key, value);
         if let Some(found) = found {
-            self.index.redirect(&found.place, reference, &mut self.slab);
-            self.slab.free(found.place.reference);
+            self.index.redirect(&found.location, reference, &mut self.slab);
+            self.slab.free(found.location.reference);
         } else {
             self.index.insert(hash, reference, &mut self.slab);
         }
@@ -168,21 +172,21 @@ impl Table {
     fn fill(&mut self, reference: u32, header: Header, key: &[u8], value: &[u8]) {
         let slot = self.slab.slot_mut(reference);
         if value.len() > VALUE_BYTES_INLINE_MAX {
-            header.write(key, &self.apart.insert(value).to_le_bytes(), slot);
+            header.write(key, &self.long_values.insert(value).to_le_bytes(), slot);
         } else {
             header.write(key, value, slot);
         }
     }
 
     fn remove(&mut self, found: &Found) {
-        self.release_apart(found);
-        self.index.remove(&found.place, &mut self.slab);
-        self.slab.free(found.place.reference);
+        self.release_long_value(found);
+        self.index.remove(&found.location, &mut self.slab);
+        self.slab.free(found.location.reference);
     }
 
-    fn release_apart(&mut self, found: &Found) {
-        if let Some(apart) = found.header.apart(self.slab.slot(found.place.reference)) {
-            self.apart.remove(apart);
+    fn release_long_value(&mut self, found: &Found) {
+        if let Some(number) = found.header.long_value(self.slab.slot(found.location.reference)) {
+            self.long_values.remove(number);
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use model::operation::{Action, Operation};
+use model::operations::OperationBuffer;
+use model::outcome::Outcome;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proto::operation::{Action, Operation, OperationBuffer, Outcome};
 use store::{AnyStore, Store, StoreKind};
 
 const PARTITIONS: u32 = 3;
@@ -19,7 +21,6 @@ enum Step {
     /// Expects the current value if the flag says so, else the text or a missing key.
     Swap(bool, Option<Text>, Text),
     Increment(i64),
-    Foreign,
 }
 
 /// A value: `bytes` times the same byte, or a number.
@@ -61,7 +62,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<bool>(), proptest::option::of(text()), text())
             .prop_map(|(current, expected, new)| Step::Swap(current, expected, new)),
         4 => prop_oneof![-5..5_i64, any::<i64>()].prop_map(Step::Increment),
-        1 => Just(Step::Foreign),
     ]
 }
 
@@ -122,7 +122,6 @@ fn model_apply(model: &mut Model, operation: &Operation<'_>) -> Outcome<Vec<u8>>
                 }
             }
         }
-        Action::Foreign => Outcome::WrongShard,
     }
 }
 
@@ -149,7 +148,6 @@ fn apply_and_compare(store: &AnyStore, model: &mut Model, batch: &[(u32, Step)])
                 Action::CompareAndSwap { expected: expected_text.as_deref(), value: &new }
             }
             Step::Increment(by) => Action::Increment { by },
-            Step::Foreign => Action::Foreign,
         };
         let operation = Operation { key: &key, action };
         let home = partition(&key, partitions) as usize;

@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use proto::operation::{Action, Operation, OperationBuffer, Outcome};
+use model::operation::{Action, Operation};
+use model::operations::OperationBuffer;
+use model::outcome::Outcome;
 use store::{AnyStore, Store, StoreKind};
 
 const THREADS: usize = 4;

@@ -21,15 +21,21 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start(count: u32, store: &str, plan: &Plan) -> Self {
-        let injected = Arc::new(Injected::default());
-        let (mut servers, mut proxies) = (Vec::new(), Vec::new());
+        let mut servers = Vec::new();
         for index in 1..=count {
-            let place = format!("{index}/{count}");
-            let server = Server::start(&place, store, Arc::new(SystemEnvironment)).await;
-            let plan = Plan { seed: plan.seed + u64::from(index), ..plan.clone() };
-            let proxy = Proxy::on_a_free_port(&server.address, plan, Arc::clone(&injected)).await;
-            servers.push(server);
-            proxies.push(proxy);
+            let shard = format!("{index}/{count}");
+            servers.push(Server::start(&shard, store, Arc::new(SystemEnvironment)).await);
+        }
+        Self::of(servers, plan).await
+    }
+
+    /// The same of servers that there are already.
+    pub(crate) async fn of(servers: Vec<Server>, plan: &Plan) -> Self {
+        let injected = Arc::new(Injected::default());
+        let mut proxies = Vec::new();
+        for (index, server) in (1..).zip(&servers) {
+            let plan = Plan { seed: plan.seed + index, ..plan.clone() };
+            proxies.push(Proxy::on_a_free_port(&server.address, plan, Arc::clone(&injected)).await);
         }
         Self { servers, proxies, injected }
     }

@@ -1,7 +1,7 @@
-//! Cuts a stream into frames by the 16-byte frame header of [`proto::codec`], and looks no further.
+//! Cuts a stream into frames by the 16-byte header of [`proto::frame`], and looks no further.
 
 use bytes::{Buf, Bytes, BytesMut};
-use proto::codec::FRAME_HEADER_BYTES;
+use proto::frame::FRAME_HEADER_BYTES;
 
 /// Kind of a batch request.
 pub(crate) const BATCH_REQUEST: u8 = 1;
@@ -42,7 +42,7 @@ mod tests {
         let mut stream = Vec::new();
         for (kind, body) in [(1u8, 0usize), (4, 5), (2, 300)] {
             stream.extend((12 + body as u32).to_le_bytes());
-            stream.extend([1, kind, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+            stream.extend([2, kind, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
             stream.extend(vec![kind; body]);
         }
         let mut received = BytesMut::new();

@@ -5,41 +5,58 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use kvs_client::{Client, Config, FailureClass, Lane, Outcome};
+use engine::{Change, Ownership};
+use kvs_client::{Client, Config, Failure, FailureClass, Lane, Outcome};
 use kvs_server::environment::SeededEnvironment;
-use kvs_server::service::{EPOCH, Service};
-use proto::batch::{BatchHeader, GroupEncoder, SessionId, assemble, read_header};
-use proto::codec::{BufferPool, ClientCodec, Request, Response, ServerCodec};
-use proto::control::{ControlRequest, ControlResponse, SessionOptions};
-use proto::operation::{Action, Operation};
-use proto::reply::{Refusal, Reply, ReplyHeader, refuse};
-use proto::shard_map::{PartitionMap, Place, slot_of};
-use tarpc::server::BaseChannel;
+use kvs_server::errand::Errand;
+use kvs_server::order::{Answer, Order};
+use kvs_server::service::Service;
+use model::operation::{Action, Operation};
+use model::refusal::Refusal;
+use model::session::{SessionId, SessionOptions};
+use model::slot::slot_of;
+use model::slots::{Partitions, SlotSet};
+use proto::batch::{BatchHeader, GroupEncoder, assemble, read_header};
+use proto::codec::{ClientCodec, Request, Response};
+use proto::control::{ControlRequest, ControlResponse};
+use proto::frame::VERSIONS;
+use proto::reply::{Reply, ReplyHeader, refuse};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, RwLock};
 use tokio_util::codec::Framed;
 
 use crate::cluster::connect;
-use crate::network::{Network, System};
 use crate::plan::{Fault, Injected, Plan};
 use crate::proxy::Proxy;
-use crate::server::{PARTITIONS, Server, service};
+use crate::server::{PARTITIONS, Peer, Server, service};
 
 /// More than a session lives unused.
 const PAST_THE_LEASE: Duration = Duration::from_secs(121);
 /// What no step of a test takes, short of a hang.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A batch that adds 1 to `c0`.
-fn increment(session: SessionId, lane: u32, sequence: u64, lowest_open: u64, by: i64) -> Bytes {
-    let key = b"c0";
-    let partition = PartitionMap::new(Place::SOLE, PARTITIONS).partition_of(slot_of(key));
+/// The key of all tests here.
+const KEY: &[u8] = b"c0";
+
+/// A batch of one operation on `c0`.
+fn batch_of(header: &BatchHeader, action: Action<'_>) -> Bytes {
     let mut encoder = GroupEncoder::default();
-    encoder.push(0, &Operation { key, action: Action::Increment { by } });
-    let header =
-        BatchHeader { session, lane, epoch: EPOCH, sequence, lowest_open, first_stamp: sequence };
-    assemble(&header, &[(partition.expect("it owns all slots"), &encoder)])
+    encoder.push(0, &Operation { key: KEY, action });
+    assemble(header, &[(Partitions::new(PARTITIONS).of(slot_of(KEY)), &encoder)])
+}
+
+fn header(session: SessionId, lane: u32, number: u64, lowest_open: u64) -> BatchHeader {
+    BatchHeader { session, shard: 1, lane, epoch: 1, number, lowest_open, first_stamp: number }
+}
+
+/// A batch that adds to `c0`.
+fn increment(session: SessionId, lane: u32, number: u64, lowest_open: u64, by: i64) -> Bytes {
+    batch_of(&header(session, lane, number, lowest_open), Action::Increment { by })
+}
+
+/// A batch that reads `c0` after the batch of this number.
+fn read(session: SessionId, lane: u32, after: u64) -> Bytes {
+    batch_of(&header(session, lane, after, 1), Action::Get)
 }
 
 /// A peer that sends what it likes.
@@ -60,7 +77,9 @@ impl RawClient {
 
     async fn open_session(&self) -> SessionId {
         let open_session = Some(SessionOptions { send_repeats_once: true });
-        let hello = self.call(Request::Control(ControlRequest::Hello { open_session })).await;
+        let hello = self
+            .call(Request::Control(ControlRequest::Hello { versions: VERSIONS, open_session }))
+            .await;
         match hello {
             Response::Control(ControlResponse::Hello(hello)) => hello.session.expect("a session"),
             other => panic!("a hello is answered by one: {other:?}"),
@@ -87,20 +106,27 @@ async fn what_breaks_the_rules_of_a_lane_is_refused_by_type() {
     let session = client.open_session().await;
 
     let reply = client.batch(increment(session, 1, 1, 1, 5)).await;
-    assert_eq!(reply.outcome(0), Outcome::Counter(5));
+    assert_eq!(reply.outcome(0), Some(Outcome::Counter(5)));
     let again = client.batch(increment(session, 1, 1, 1, 5)).await;
-    assert_eq!(again.outcome(0), Outcome::Counter(5), "the record answers");
+    assert_eq!(again.outcome(0), Some(Outcome::Counter(5)), "the record answers");
     let other_bytes = increment(session, 1, 1, 1, 6);
     assert_eq!(client.refusal(other_bytes).await, Some(Refusal::DifferentBytes));
     let too_high = client.batch(increment(session, 1, 3, 1, 5)).await;
     assert_eq!(too_high.refusal().map(|(refusal, _)| refusal), Some(Refusal::OutOfTurn));
-    assert_eq!(too_high.header().sequence, 2, "it says which number it expects");
+    assert_eq!(too_high.header().number, 2, "it says which number it expects");
     assert_eq!(client.refusal(increment(session, 1, 2, 2, 5)).await, None);
     let acknowledged = increment(session, 1, 1, 1, 5);
     assert_eq!(client.refusal(acknowledged).await, Some(Refusal::RecordGone));
 
-    let other_boot = SessionId { boot_id: session.boot_id ^ 1, ..session };
-    assert_eq!(client.refusal(increment(other_boot, 1, 3, 3, 5)).await, Some(Refusal::WrongBoot));
+    let reply = client.batch(read(session, 1, 2)).await;
+    assert_eq!(reply.outcome(0), Some(Outcome::Value(&b"10"[..])));
+    let too_early = client.batch(read(session, 1, 3)).await;
+    assert_eq!(too_early.refusal().map(|(refusal, _)| refusal), Some(Refusal::OutOfTurn));
+    assert_eq!(too_early.header().number, 3, "reads take no number");
+    assert_eq!(client.refusal(read(session, 1, 1)).await, Some(Refusal::Passed));
+
+    let other_data = SessionId { data_id: session.data_id ^ 1, ..session };
+    assert_eq!(client.refusal(increment(other_data, 1, 3, 3, 5)).await, Some(Refusal::OtherData));
     let never_opened = SessionId { number: session.number ^ 1, ..session };
     let refusal = client.refusal(increment(never_opened, 1, 1, 1, 5)).await;
     assert_eq!(refusal, Some(Refusal::SessionExpired));
@@ -115,7 +141,55 @@ async fn what_breaks_the_rules_of_a_lane_is_refused_by_type() {
     assert_eq!(client.call(close).await, Response::Control(ControlResponse::Closed));
     assert_eq!(client.refusal(increment(session, 9, 1, 1, 5)).await, Some(Refusal::LaneClosed));
     let reply = client.batch(increment(session, 1, 1, 1, 0)).await;
-    assert_eq!(reply.outcome(0), Outcome::Counter(10), "what was refused had no effect");
+    let unchanged = Some(Outcome::Counter(10));
+    assert_eq!(reply.outcome(0), unchanged, "what was refused had no effect");
+}
+
+/// What is sent to the wrong shard, or by an old map, is refused and takes no number; what was
+/// applied before is told all the same.
+#[tokio::test]
+async fn what_is_routed_wrongly_is_refused_by_type() {
+    let service = service("1/1", "partitioned", Arc::new(SeededEnvironment::new(1)));
+    let server = Server::of(Arc::clone(&service)).await;
+    let client = RawClient::connect(&server.address).await;
+    let session = client.open_session().await;
+    let first = increment(session, 1, 1, 1, 5);
+    assert_eq!(client.refusal(first.clone()).await, None);
+
+    let next = header(session, 1, 2, 1);
+    let add = Action::Increment { by: 5 };
+    let other_shard = batch_of(&BatchHeader { shard: 2, ..next }, add);
+    assert_eq!(client.refusal(other_shard).await, Some(Refusal::NoSuchShard));
+    for epoch in [0, 2] {
+        let reply = client.batch(batch_of(&BatchHeader { epoch, ..next }, add)).await;
+        assert_eq!(reply.refusal().map(|(refusal, _)| refusal), Some(Refusal::StaleEpoch));
+        assert_eq!(reply.header().epoch, 1, "it says which epoch it knows");
+    }
+    own(&service, 2, SlotSet::empty());
+    assert_eq!(client.refusal(batch_of(&next, add)).await, Some(Refusal::StaleEpoch));
+    let by_the_map = BatchHeader { epoch: 2, ..next };
+    for action in [add, Action::Get] {
+        let number = if action == Action::Get { 1 } else { 2 };
+        let body = batch_of(&BatchHeader { number, ..by_the_map }, action);
+        assert_eq!(client.refusal(body).await, Some(Refusal::NotOwned), "{action:?}");
+    }
+    let again = client.batch(first).await;
+    assert_eq!(again.outcome(0), Some(Outcome::Counter(5)), "the record answers");
+
+    let mut slots = SlotSet::empty();
+    slots.insert(slot_of(KEY)..=slot_of(KEY));
+    own(&service, 3, slots);
+    let reply = client.batch(batch_of(&BatchHeader { epoch: 3, ..next }, add)).await;
+    assert_eq!(reply.outcome(0), Some(Outcome::Counter(10)), "what was refused had no effect");
+}
+
+/// Gives a shard these slots.
+fn own(service: &Service, epoch: u32, slots: SlotSet) {
+    let errand = Errand::new(Change::Own(Ownership { epoch, slots }));
+    let Answer::Now(errand) = service.order().submit(errand) else {
+        panic!("the order in memory answers at once")
+    };
+    assert_eq!(errand.result, Ok(()));
 }
 
 /// What a scripted server does with a batch.
@@ -132,13 +206,13 @@ enum Step {
     Hold,
 }
 
-/// A server that follows a script and, when that ends, does what is right.
-struct Scripted {
-    address: String,
+/// What a scripted server has been told and has seen.
+struct Stage {
     environment: Arc<SeededEnvironment>,
     service: Arc<Service>,
-    held: Arc<Mutex<Vec<Bytes>>>,
-    door: Arc<Door>,
+    script: Mutex<VecDeque<Step>>,
+    held: Mutex<Vec<Bytes>>,
+    door: Door,
 }
 
 /// Who wants to open a session must pass here.
@@ -148,28 +222,25 @@ struct Door {
     lock: RwLock<()>,
 }
 
+/// A server that follows a script and, when that ends, does what is right.
+struct Scripted {
+    server: Server,
+    stage: Arc<Stage>,
+}
+
 impl Scripted {
     async fn start(steps: &[Step]) -> Self {
         let environment = Arc::new(SeededEnvironment::new(1));
         let service = service("1/1", "partitioned", Arc::clone(&environment) as _);
-        let listener = System.bind("127.0.0.1:0").await.expect("a free port");
-        let address = System::address(&listener);
-        let (held, door) = (Arc::default(), Arc::<Door>::default());
-        let script = Arc::new(Mutex::new(VecDeque::from(steps.to_vec())));
-        let scripted = Self {
-            address,
-            environment,
-            service: Arc::clone(&service),
-            held: Arc::clone(&held),
-            door: Arc::clone(&door),
-        };
-        tokio::spawn(async move {
-            while let Ok(stream) = System::accept(&listener).await {
-                let (service, script) = (Arc::clone(&service), Arc::clone(&script));
-                tokio::spawn(follow(stream, service, script, Arc::clone(&held), Arc::clone(&door)));
-            }
+        let script = Mutex::new(steps.iter().copied().collect());
+        let (held, door) = Default::default();
+        let stage = Arc::new(Stage { environment, service, script, held, door });
+        let set = Arc::clone(&stage);
+        let server = Server::with(move |stream| {
+            let stage = Arc::clone(&set);
+            async move { follow(stream, &stage).await.unwrap_or_default() }
         });
-        scripted
+        Self { server: server.await, stage }
     }
 
     async fn client(&self, retry: Duration) -> Client {
@@ -177,7 +248,7 @@ impl Scripted {
     }
 
     async fn client_with(&self, change: impl FnOnce(&mut Config)) -> Client {
-        let mut config = Config::new(&self.address).expect("an address");
+        let mut config = Config::new(&self.server.address).expect("an address");
         config.timeout = Duration::from_millis(200);
         config.connections = 1;
         change(&mut config);
@@ -185,42 +256,37 @@ impl Scripted {
     }
 }
 
-async fn follow(
-    stream: TcpStream,
-    service: Arc<Service>,
-    script: Arc<Mutex<VecDeque<Step>>>,
-    held: Arc<Mutex<Vec<Bytes>>>,
-    door: Arc<Door>,
-) {
-    let transport = Framed::new(stream, ServerCodec::new(BufferPool::default()));
-    let mut channel = BaseChannel::<Request, Response, _>::with_defaults(transport);
-    while let Some(Ok(tracked)) = channel.next().await {
-        let request_id = tracked.request.id;
-        let message = match tracked.request.message {
+/// Serves one peer, until it leaves or the script cuts its connection.
+async fn follow(stream: TcpStream, stage: &Stage) -> Option<()> {
+    let Stage { service, script, held, door, .. } = stage;
+    let mut peer = Peer::new(stream);
+    loop {
+        let (request_id, request) = peer.next().await?;
+        let response = match request {
             Request::Control(request) => {
-                if matches!(request, ControlRequest::Hello { open_session: Some(_) }) {
+                if matches!(request, ControlRequest::Hello { open_session: Some(_), .. }) {
                     door.asked.notify_one();
                     drop(door.lock.read().await);
                 }
-                Response::Control(service.control(request))
+                service.control(request).now()
             }
             Request::Batch(body) => {
                 let step = script.lock().unwrap().pop_front().unwrap_or(Step::Execute);
                 match step {
-                    Step::Execute => Response::Batch(service.batch(&body).0),
+                    Step::Execute => service.batch(body, None).0.now(),
                     Step::Refuse(refusal) => {
                         let header = ReplyHeader {
-                            boot_id: service.boot_id(),
-                            sequence: read_header(&body).expect("a batch").sequence,
-                            epoch: EPOCH,
+                            data_id: service.engine().data_id(),
+                            number: read_header(&body).expect("a batch").number,
+                            epoch: 1,
                         };
                         Response::Batch(refuse(&header, refusal, "as the script says"))
                     }
                     Step::ExecuteAndCut => {
-                        drop(service.batch(&body));
-                        return;
+                        drop(service.batch(body, None));
+                        return None;
                     }
-                    Step::Cut => return,
+                    Step::Cut => return None,
                     Step::Hold => {
                         held.lock().unwrap().push(body);
                         continue;
@@ -228,15 +294,13 @@ async fn follow(
                 }
             }
         };
-        if channel.send(tarpc::Response { request_id, message: Ok(message) }).await.is_err() {
-            return;
-        }
+        peer.answer(request_id, response).await?;
     }
 }
 
 async fn submit_increment(lane: &mut Lane) {
     let mut batch = lane.batch(1);
-    batch.increment("c0", 1).expect("a short key");
+    batch.increment(KEY, 1).expect("a short key");
     lane.submit(batch).await;
 }
 
@@ -246,16 +310,22 @@ async fn next(lane: &mut Lane) -> Result<Outcome<Bytes>, FailureClass> {
     outcomes.shared(0).map_err(|failure| failure.class())
 }
 
+async fn submit_read(lane: &mut Lane) {
+    let mut batch = lane.batch(1);
+    batch.get(KEY).expect("a short key");
+    lane.submit(batch).await;
+}
+
 /// The first INCR meets the script; the second shows what the first has done.
 #[tokio::test]
 async fn the_client_turns_each_refusal_into_its_class() {
     use FailureClass::{NotApplied, Unknown};
     use Refusal::{
-        DifferentBytes, LaneClosed, Malformed, OutOfTurn, RecordGone, SessionExpired, StaleEpoch,
-        Stopping, Throttled, WrongBoot,
+        DifferentBytes, LaneClosed, Malformed, NoSuchShard, NotOwned, OtherData, OutOfTurn, Passed,
+        RecordGone, SessionExpired, StaleEpoch, Stopping, Throttled,
     };
     use Step::{Cut, ExecuteAndCut, Refuse};
-    let cases: [(&[Step], Result<i64, FailureClass>, i64); 19] = [
+    let cases: [(&[Step], Result<i64, FailureClass>, i64); 24] = [
         (&[], Ok(1), 2),
         (&[Cut], Ok(1), 2),
         (&[ExecuteAndCut], Ok(1), 2),
@@ -263,18 +333,23 @@ async fn the_client_turns_each_refusal_into_its_class() {
         (&[Refuse(Throttled)], Ok(1), 2),
         (&[Refuse(OutOfTurn), Refuse(Stopping)], Ok(1), 2),
         (&[Refuse(SessionExpired)], Ok(1), 2),
-        (&[Refuse(WrongBoot)], Ok(1), 2),
+        (&[Refuse(OtherData)], Ok(1), 2),
+        (&[Refuse(StaleEpoch)], Ok(1), 2),
+        (&[Refuse(NotOwned), Refuse(StaleEpoch)], Ok(1), 2),
         (&[Refuse(Malformed)], Err(NotApplied), 1),
-        (&[Refuse(StaleEpoch)], Err(NotApplied), 1),
+        (&[Refuse(NoSuchShard)], Err(NotApplied), 1),
         (&[Refuse(DifferentBytes)], Err(Unknown), 1),
         (&[Refuse(RecordGone)], Err(Unknown), 1),
         (&[Refuse(LaneClosed)], Err(Unknown), 1),
+        (&[Refuse(Passed)], Err(Unknown), 1),
         (&[Cut, Refuse(SessionExpired)], Err(Unknown), 1),
         (&[ExecuteAndCut, Refuse(SessionExpired)], Err(Unknown), 2),
         (&[ExecuteAndCut, Refuse(Malformed)], Err(Unknown), 2),
+        (&[ExecuteAndCut, Refuse(NoSuchShard)], Err(Unknown), 2),
         (&[ExecuteAndCut, Refuse(DifferentBytes)], Err(Unknown), 2),
         (&[ExecuteAndCut, Refuse(Throttled)], Ok(1), 2),
         (&[ExecuteAndCut, Refuse(OutOfTurn)], Ok(1), 2),
+        (&[ExecuteAndCut, Refuse(OtherData)], Ok(1), 2),
     ];
     for (steps, first, second) in cases {
         let server = Scripted::start(steps).await;
@@ -284,6 +359,69 @@ async fn the_client_turns_each_refusal_into_its_class() {
         assert_eq!(next(&mut lane).await, first.map(Outcome::Counter), "{steps:?}");
         submit_increment(&mut lane).await;
         assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(second)), "{steps:?}");
+    }
+}
+
+/// A read follows an INCR and meets the script. It has no effect, so it is repeated where that can
+/// help, and it is never unknown but for want of an answer.
+#[tokio::test]
+async fn the_client_turns_each_refusal_of_reads_into_its_class() {
+    use FailureClass::NotApplied;
+    use Refusal::{
+        Malformed, NoSuchShard, NotOwned, OtherData, OutOfTurn, Passed, SessionExpired, StaleEpoch,
+        Stopping, Throttled,
+    };
+    use Step::{Cut, Execute, ExecuteAndCut, Refuse};
+    let cases: [(&[Step], Result<(), FailureClass>); 13] = [
+        (&[], Ok(())),
+        (&[Cut], Ok(())),
+        (&[ExecuteAndCut], Ok(())),
+        (&[Refuse(Passed)], Ok(())),
+        (&[Cut, Refuse(Passed), Cut], Ok(())),
+        (&[Refuse(Throttled)], Ok(())),
+        (&[Refuse(OutOfTurn), Refuse(Stopping)], Ok(())),
+        (&[Refuse(SessionExpired)], Ok(())),
+        (&[Refuse(OtherData)], Ok(())),
+        (&[Refuse(StaleEpoch), Refuse(NotOwned)], Ok(())),
+        (&[Refuse(NotOwned), Cut], Ok(())),
+        (&[Refuse(Malformed)], Err(NotApplied)),
+        (&[Refuse(NoSuchShard)], Err(NotApplied)),
+    ];
+    for (steps, expected) in cases {
+        let server = Scripted::start(&[&[Execute], steps].concat()).await;
+        let client = server.client(HANG).await;
+        let mut lane = client.lane();
+        submit_increment(&mut lane).await;
+        assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(1)), "{steps:?}");
+        submit_read(&mut lane).await;
+        let expected = expected.map(|()| Outcome::Value(Bytes::from_static(b"1")));
+        assert_eq!(next(&mut lane).await, expected, "{steps:?}");
+        submit_increment(&mut lane).await;
+        assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(2)), "{steps:?}");
+    }
+}
+
+/// A server that goes on refusing what is routed to it is given up when the time for that is over,
+/// and nothing has happened.
+#[tokio::test]
+async fn what_finds_no_owner_in_time_is_not_applied() {
+    for refusal in [Refusal::StaleEpoch, Refusal::NotOwned] {
+        let server = Scripted::start(&vec![Step::Refuse(refusal); 10_000]).await;
+        let client = server.client(Duration::from_millis(100)).await;
+        let mut lane = client.lane();
+        submit_increment(&mut lane).await;
+        submit_read(&mut lane).await;
+        for _ in 0..2 {
+            let completed = tokio::time::timeout(HANG, lane.next()).await.expect("it is given up");
+            let outcomes = completed.expect("a batch is in flight").outcomes;
+            let failure = outcomes.get(0).expect_err("every batch is refused");
+            assert!(matches!(failure, Failure::WrongShard { .. }), "{refusal:?}: {failure}");
+            assert_eq!(failure.class(), FailureClass::NotApplied);
+        }
+        let left = std::mem::take(&mut *server.stage.script.lock().unwrap()).len();
+        assert!((9000..=9998).contains(&left), "it asks again, with pauses: {left} steps are left");
+        submit_increment(&mut lane).await;
+        assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(1)), "{refusal:?}");
     }
 }
 
@@ -321,11 +459,38 @@ async fn a_copy_of_a_batch_that_was_given_up_is_refused() {
     assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(2)));
 }
 
+/// Two batches are on their way on a connection that the server has not read. On the next one it does
+/// not own the key of the first, until the time for retries is over, and the second gets its number.
+#[tokio::test]
+async fn a_copy_of_a_batch_behind_one_that_found_no_owner_is_refused() {
+    let steps =
+        [&[Step::Hold, Step::Hold][..], &[Step::Refuse(Refusal::NotOwned); 10_000]].concat();
+    let server = Scripted::start(&steps).await;
+    let client = server.client(Duration::from_millis(300)).await;
+    let mut lane = client.lane();
+    submit_increment(&mut lane).await;
+    let mut batch = lane.batch(1);
+    batch.increment(KEY, 10).expect("a short key");
+    lane.submit(batch).await;
+    let first = next(&mut lane).await;
+    assert_eq!(first, Err(FailureClass::NotApplied));
+    server.stage.script.lock().unwrap().clear();
+    assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(10)));
+    let held = std::mem::take(&mut *server.stage.held.lock().unwrap());
+    for body in held {
+        drop(server.stage.service.batch(body, None));
+    }
+    submit_increment(&mut lane).await;
+    assert_eq!(next(&mut lane).await, Ok(Outcome::Counter(11)));
+}
+
 fn assert_copies_are_refused(server: &Scripted) {
-    let held = std::mem::take(&mut *server.held.lock().unwrap());
+    let held = std::mem::take(&mut *server.stage.held.lock().unwrap());
     assert!(!held.is_empty(), "the script kept copies");
     for body in held {
-        let reply = Reply::decode(server.service.batch(&body).0.freeze()).expect("a reply");
+        let (reply, _) = server.stage.service.batch(body, None);
+        let Response::Batch(frame) = reply.now() else { panic!("a batch has a batch's reply") };
+        let reply = Reply::decode(frame.freeze()).expect("a reply");
         let refusal = reply.refusal().map(|(refusal, _)| refusal);
         assert_eq!(refusal, Some(Refusal::LaneClosed));
     }
@@ -342,13 +507,13 @@ async fn a_lane_that_is_left_alone_does_not_hold_up_others() {
         })
         .await;
     let (mut one, mut other) = (client.lane(), client.lane());
-    server.door.asked.notified().await;
-    server.environment.advance(PAST_THE_LEASE);
-    let shut = server.door.lock.write().await;
+    server.stage.door.asked.notified().await;
+    server.stage.environment.advance(PAST_THE_LEASE);
+    let shut = server.stage.door.lock.write().await;
     submit_increment(&mut one).await;
     tokio::select! {
         completed = next(&mut one) => panic!("its session has ended: {completed:?}"),
-        () = server.door.asked.notified() => {}
+        () = server.stage.door.asked.notified() => {}
     }
     drop(shut);
     submit_increment(&mut other).await;

@@ -2,7 +2,7 @@
 //! events.
 //!
 //! Streams are `turmoil`'s, under the same codec as ever. What is drawn at random comes from the
-//! seed: latencies, the proxies' faults, the clients' choices, boot and session ids, and when
+//! seed: latencies, the proxies' faults, the clients' choices, the ids of data and sessions, and when
 //! servers are killed or cut off. The clients' calls have no timeouts here, because the RPC layer
 //! measures those by the real clock; a connection that falls silent is cut in the end, and that
 //! drives the retries.
@@ -18,7 +18,7 @@ use std::time::Duration;
 use checker::history::Kind;
 use kvs_client::{Client, Config};
 use kvs_server::environment::SeededEnvironment;
-use kvs_server::session::LEASE;
+use kvs_server::order::memory::LEASE;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
@@ -196,7 +196,7 @@ impl World {
         let place = format!("{index}/{}", self.servers);
         let service = service(&place, self.store, environment);
         let listener = Simulated.bind(LISTEN).await?;
-        serve::<Simulated>(listener, service, CancellationToken::new()).await;
+        serve::<Simulated, _>(listener, service, CancellationToken::new()).await;
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use checker::history::{Batch, Key, Kind, Operation, Outcome, Value, Written};
@@ -37,10 +39,22 @@ pub(crate) struct Load {
     pub(crate) pause_max: Duration,
     /// How long lost batches are sent again, if it is not the cluster's own choice.
     pub(crate) retry: Option<Duration>,
+    /// What its workers get wrong.
+    pub(crate) slip: Option<Slip>,
     /// Tells the time.
     pub(crate) clock: Clock,
     /// Takes what happens.
     pub(crate) log: EventLog,
+}
+
+/// What workers may get wrong on purpose, to see that it is noticed.
+#[derive(Clone, Debug)]
+pub(crate) enum Slip {
+    /// A batch takes one number from a counter that all share and counts on by itself, as the Go
+    /// program did that this project descends from.
+    CollidingStamps(Arc<AtomicU64>),
+    /// What was sent and had no answer is recorded as not applied.
+    LossIsFailure,
 }
 
 impl Load {
@@ -64,6 +78,7 @@ impl Load {
             ],
             pause_max: Duration::ZERO,
             retry: None,
+            slip: None,
             clock: crate::log::system_clock,
             log: EventLog::default(),
         }
@@ -131,6 +146,7 @@ enum What {
 /// A batch on its way.
 struct Open {
     invoked_ns: u64,
+    first_stamp: u64,
     planned: Vec<Planned>,
 }
 
@@ -216,7 +232,10 @@ impl Worker {
     async fn submit(&mut self, planned: Vec<Planned>) {
         let invoked_ns = (self.load.clock)().as_nanos() as u64;
         let mut batch = self.lane.batch(planned.len());
-        let first_stamp = batch.first_stamp();
+        let first_stamp = match &self.load.slip {
+            Some(Slip::CollidingStamps(counter)) => counter.fetch_add(1, Ordering::Relaxed),
+            _ => batch.first_stamp(),
+        };
         for (index, Planned { key, what }) in planned.iter().enumerate() {
             let writer = Writer {
                 client: self.load.client,
@@ -239,7 +258,7 @@ impl Worker {
                 .push(&kvs_client::Operation { key: &name, action })
                 .expect("keys and values are small");
         }
-        self.open.push_back(Open { invoked_ns, planned });
+        self.open.push_back(Open { invoked_ns, first_stamp, planned });
         let ticket = self.lane.submit(batch).await;
         let (client, worker) = (self.load.client, self.number);
         self.load.log.add(|| format!("{client}/{worker} submits {ticket}"));
@@ -248,21 +267,25 @@ impl Worker {
     /// Takes note of what a batch saw.
     fn record(&mut self, completed: &Completed) {
         let now_ns = (self.load.clock)().as_nanos() as u64;
-        let Open { invoked_ns, planned } = self.open.pop_front().expect("it was submitted");
+        let Open { invoked_ns, first_stamp, planned } =
+            self.open.pop_front().expect("it was submitted");
         let outcomes = &completed.outcomes;
         let mut operations = Vec::with_capacity(planned.len());
         let mut told = String::new();
         for (index, planned) in planned.into_iter().enumerate() {
             let mut operation = Operation {
                 key: planned.key,
-                stamp: outcomes.stamp(index),
+                stamp: match &self.load.slip {
+                    Some(Slip::CollidingStamps(_)) => first_stamp + index as u64,
+                    _ => outcomes.stamp(index),
+                },
                 kind: planned.what.kind(),
                 outcome: Outcome::Ok,
                 read: Value::NotKnown,
                 written: Written::Nothing,
                 by: 0,
                 sequence: outcomes.witness(index).map(|witness| witness.apply_sequence),
-                boot: outcomes.boot_id(index),
+                boot: outcomes.data_id(index),
             };
             match outcomes.get(index) {
                 Ok(answer) => {
@@ -270,20 +293,19 @@ impl Worker {
                     told.push_str(&tell(planned.key, answer));
                 }
                 Err(failure) => {
-                    open_ended(&planned, failure.class(), &mut operation);
-                    told.push_str(&format!(" {:?}", failure.class()));
+                    let class = match &self.load.slip {
+                        Some(Slip::LossIsFailure) => FailureClass::NotApplied,
+                        _ => failure.class(),
+                    };
+                    open_ended(&planned, class, &mut operation);
+                    told.push_str(&format!(" {class:?}"));
                 }
             }
             operations.push(operation);
         }
         let (client, worker, ticket) = (self.load.client, self.number, completed.ticket);
         self.load.log.add(|| format!("{client}/{worker} completes {ticket}:{told}"));
-        let batch = Batch {
-            worker: self.number,
-            inv_ns: invoked_ns,
-            res_ns: now_ns,
-            first_stamp: completed.first_stamp,
-        };
+        let batch = Batch { worker: self.number, inv_ns: invoked_ns, res_ns: now_ns, first_stamp };
         self.history.batches.push(Seen { client: self.load.client, batch, operations });
     }
 
@@ -316,7 +338,7 @@ impl Worker {
             (What::Swap(expected), Answer::Done) => {
                 (operation.read, operation.written) = (expected_id(number, expected), Written::Own);
             }
-            (What::Swap(_), Answer::MismatchNotRecorded) => {}
+            (What::Swap(_), Answer::MismatchUntold) => {}
             (What::Increment(by), Answer::Counter(sum)) => {
                 (operation.by, operation.written) = (*by, Written::Number(sum));
             }

@@ -1,4 +1,5 @@
-use proto::operation::Action;
+use model::operation::Action;
+use model::session::SessionId;
 
 use super::*;
 use crate::config::Endpoint;
@@ -17,12 +18,13 @@ pub(crate) fn batch(servers: u32, operations_max: usize) -> Batch {
     Batch::new(router(servers), 1000, operations_max, 64, Encoders::default())
 }
 
-fn header() -> BatchHeader {
+fn header(shard: u32) -> BatchHeader {
     BatchHeader {
-        session: proto::batch::SessionId { boot_id: 1, number: 2 },
+        session: SessionId { data_id: 1, number: 2 },
+        shard,
         lane: 3,
         epoch: 1,
-        sequence: 1,
+        number: 1,
         lowest_open: 1,
         first_stamp: 0,
     }
@@ -32,9 +34,10 @@ fn header() -> BatchHeader {
 fn decoded(servers: u32, cut: &Cut) -> Vec<Decoded> {
     let router = router(servers);
     let decode = |frame: &Frame| {
-        let body = cut.assemble(frame, header(), &BufferPool::default());
+        let header = header(frame.server as u32 + 1);
+        let body = cut.assemble(frame, header, &BufferPool::default());
         assert_eq!(body.len(), cut.request_bytes(frame));
-        Decoded::new(&body, &router, frame.server)
+        Decoded::new(&body, &router)
     };
     cut.frames.iter().map(decode).collect()
 }

@@ -297,7 +297,7 @@ fn ended(
         }
         (Kind::Swap, Ok(Outcome::Done)) => ok(expected, Written::Own),
         (Kind::Swap, Ok(Outcome::Mismatch(current))) => ok(name(current), Written::Nothing),
-        (Kind::Swap, Ok(Outcome::MismatchNotRecorded)) => ok(Value::NotKnown, Written::Nothing),
+        (Kind::Swap, Ok(Outcome::MismatchUntold)) => ok(Value::NotKnown, Written::Nothing),
         (Kind::Increment, Ok(Outcome::Counter(count))) => {
             ok(Value::NotKnown, Written::Number(count))
         }

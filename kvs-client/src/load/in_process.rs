@@ -9,10 +9,10 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kvs_client::{Config, Connector, Endpoint, Stream};
-use kvs_server::config::default_partitions;
+use kvs_server::config::{ShardConfig, default_partitions};
+use kvs_server::counters::Counters;
 use kvs_server::environment::SystemEnvironment;
-use kvs_server::service::{Service, ServiceConfig};
-use kvs_server::statistics::Statistics;
+use kvs_server::service::Service;
 use store::StoreKind;
 use tokio_util::sync::CancellationToken;
 
@@ -39,10 +39,10 @@ impl InProcess {
         }
         let service = |host: &Endpoint| {
             let Endpoint::Memory { index, count } = host else { unreachable!("as checked above") };
-            let place = format!("{index}/{count}").parse();
+            let shard = format!("{index}/{count}").parse();
             let threads = threads as u32;
-            let config = ServiceConfig {
-                place: place.expect("an endpoint names a place"),
+            let config = ShardConfig {
+                shard: shard.expect("an endpoint names a shard"),
                 store_kind: StoreKind::Partitioned,
                 partitions: default_partitions(threads),
                 threads,
@@ -57,7 +57,7 @@ impl InProcess {
 
     /// Operations that all servers executed.
     pub(crate) fn executed(&self) -> u64 {
-        self.services.iter().map(|service| executed(service.statistics())).sum()
+        self.services.iter().map(|service| executed(service.counters())).sum()
     }
 
     /// A line for each server: what it executed in its life, and the keys that it holds.
@@ -68,7 +68,7 @@ impl InProcess {
                  {} keys\n",
                 index + 1,
                 self.services.len(),
-                text::count(executed(service.statistics())),
+                text::count(executed(service.counters())),
                 text::count(service.keys() as u64),
             )
         };
@@ -76,8 +76,8 @@ impl InProcess {
     }
 }
 
-fn executed(statistics: &Statistics) -> u64 {
-    statistics.snapshot().counts.operations()
+fn executed(counters: &Counters) -> u64 {
+    counters.tally().operations()
 }
 
 impl Connector for InProcess {

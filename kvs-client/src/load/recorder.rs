@@ -398,7 +398,7 @@ impl Recorder {
                     counts.swaps_given_up += 1;
                 }
             }
-            (Kind::Swap, Outcome::MismatchNotRecorded) => {
+            (Kind::Swap, Outcome::MismatchUntold) => {
                 // It did not match, and the reply that held the current value was lost.
                 counts.swaps += 1;
                 counts.swap_mismatches += 1;
@@ -606,11 +606,11 @@ mod tests {
     #[test]
     fn a_mismatch_whose_value_was_lost_is_no_fault() {
         let (mut recorder, mut pending) = (recorder(), PendingSwaps::default());
-        let given: [Given<'_>; 1] = [Ok(Outcome::MismatchNotRecorded)];
+        let given: [Given<'_>; 1] = [Ok(Outcome::MismatchUntold)];
         record(&mut recorder, &plan(&[(Kind::Swap, 9)]), &given, &mut pending);
         assert_eq!((recorder.counts.swap_mismatches, recorder.counts.swaps_given_up), (1, 1));
         assert!(recorder.faults.is_empty(), "a mismatch is an outcome");
-        assert_eq!(faults_of((Kind::Swap, 9), Ok(Outcome::NotRecorded)).count(), 1);
+        assert_eq!(faults_of((Kind::Swap, 9), Ok(Outcome::Counter(1))).count(), 1);
     }
 
     #[test]

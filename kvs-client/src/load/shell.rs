@@ -66,7 +66,7 @@ async fn ping(client: &Client) -> anyhow::Result<ExitCode> {
             reply.endpoint,
             server.place,
             server.store,
-            server.boot_id,
+            server.data_id,
             reply.round_trip.as_micros()
         ));
     }

@@ -145,6 +145,6 @@ impl Stream for Lane {
     }
 
     fn boot_id(&self, key: &[u8]) -> u64 {
-        Lane::boot_id(self, key)
+        Lane::data_id(self, key)
     }
 }

@@ -59,7 +59,7 @@ impl FromStr for ValueSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const ALLOWED: RangeInclusive<usize> = 0..=proto::limits::VALUE_BYTES_MAX;
+        const ALLOWED: RangeInclusive<usize> = 0..=model::limits::VALUE_BYTES_MAX;
         let parse = |part: &str| {
             part.parse().ok().filter(|size| ALLOWED.contains(size)).ok_or_else(|| {
                 format!("a size is 0 to {} bytes, or a range such as 64-1024", ALLOWED.end())

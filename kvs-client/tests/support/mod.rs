@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use kvs_server::config::ShardConfig;
 use kvs_server::connection;
+use kvs_server::counters::Counters;
 use kvs_server::environment::SystemEnvironment;
-use kvs_server::service::{Service, ServiceConfig};
-use kvs_server::statistics::Statistics;
+use kvs_server::service::Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -19,22 +20,22 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// A server at this place, with this store, on a free port.
-    pub async fn start(place: &str, store: &str) -> Self {
+    /// A server of this shard, with this store, on a free port.
+    pub async fn start(shard: &str, store: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Self::on(listener, place, store)
+        Self::on(listener, shard, store)
     }
 
     /// A server on this listener.
-    pub fn on(listener: TcpListener, place: &str, store: &str) -> Self {
-        let config = ServiceConfig {
-            place: place.parse().expect("a place"),
+    pub fn on(listener: TcpListener, shard: &str, store: &str) -> Self {
+        let config = ShardConfig {
+            shard: shard.parse().expect("a shard"),
             store_kind: store.parse().expect("a store"),
             partitions: 8,
             threads: 1,
         };
         let environment = Arc::new(SystemEnvironment);
-        let service = Arc::new(Service::new(config, environment, Arc::new(Statistics::default())));
+        let service = Arc::new(Service::new(config, environment, Arc::new(Counters::default())));
         let address = listener.local_addr().expect("a bound listener").to_string();
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, Arc::clone(&service), stop.clone()));
@@ -70,7 +71,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>, stop: Cancellation
     }
 }
 
-/// Servers at all places of `count`, and their addresses as a list of hosts.
+/// Servers of all `count` shards, and their addresses as a list of hosts.
 pub async fn start_all(count: u32, store: &str) -> (Vec<TestServer>, String) {
     let mut servers = Vec::new();
     for index in 1..=count {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::listener::Listener;
 use crate::connection;
@@ -24,9 +25,10 @@ const BACKOFF_MAX: Duration = Duration::from_millis(1000);
 #[derive(Debug)]
 pub(super) struct Gate {
     service: Arc<Service>,
-    connections_max: usize,
     /// One permit per connection that may be open.
     places: Arc<Semaphore>,
+    /// The connections' tasks.
+    tasks: TaskTracker,
     /// Asks connections to end when they have answered.
     stop: CancellationToken,
     /// Ends them at once.
@@ -40,18 +42,27 @@ impl Gate {
         stop: CancellationToken,
     ) -> Self {
         let places = Arc::new(Semaphore::new(connections_max));
-        Self { service, connections_max, places, stop, cut: CancellationToken::new() }
+        let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+        Self { service, places, tasks, stop, cut }
     }
 
     /// Waits for the last connection to end, and cuts those that have not after `timeout`; says
     /// how many. To be called when nobody is admitted any more.
     pub(super) async fn drain(&self, timeout: Duration) -> usize {
-        let all = u32::try_from(self.connections_max).expect("the bound is within bounds");
-        if tokio::time::timeout(timeout, self.places.acquire_many(all)).await.is_ok() {
+        self.tasks.close();
+        if tokio::time::timeout(timeout, self.tasks.wait()).await.is_ok() {
             return 0;
         }
+        self.cut().await
+    }
+
+    /// Ends all connections at once, and says how many there were.
+    pub(super) async fn cut(&self) -> usize {
+        let connections = self.tasks.len();
         self.cut.cancel();
-        self.connections_max - self.places.available_permits()
+        self.tasks.close();
+        self.tasks.wait().await;
+        connections
     }
 
     /// Serves a connection in a task of its own, if there is a place; says whether there was.
@@ -62,7 +73,7 @@ impl Gate {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
         let service = Arc::clone(&self.service);
         let (stop, cut) = (self.stop.clone(), self.cut.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let _place = place;
             tokio::select! {
                 () = connection::serve(stream, peer, service, stop) => {}
@@ -123,17 +134,17 @@ pub(super) async fn accept_all<A: Accept>(listener: &mut A, gate: &Gate) {
             Ok((stream, peer)) => {
                 backoff = BACKOFF_MIN;
                 if !gate.admit(stream, peer.clone())
-                    && let Some(unsaid) = refused.pass(Instant::now())
+                    && let Some(untold) = refused.pass(Instant::now())
                 {
                     tracing::warn!(
-                        %peer, unsaid,
+                        %peer, untold,
                         "closed a connection beyond the bound; raise -connections_max"
                     );
                 }
             }
             Err(error) => {
-                if let Some(unsaid) = failed.pass(Instant::now()) {
-                    tracing::warn!(%error, unsaid, "cannot accept a connection; trying again");
+                if let Some(untold) = failed.pass(Instant::now()) {
+                    tracing::warn!(%error, untold, "cannot accept a connection; trying again");
                 }
                 tokio::select! {
                     () = gate.stop.cancelled() => return,

@@ -3,7 +3,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use proto::shard_map::Place;
+use model::slots::Shard;
 use store::StoreKind;
 use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -11,12 +11,13 @@ use tokio::task::JoinHandle;
 
 use super::accept::{Accept, Gate, accept_all};
 use super::*;
+use crate::config::ShardConfig;
 use crate::environment::SeededEnvironment;
 
 fn config(listen: &str, connections_max: usize) -> ServerConfig {
     ServerConfig {
-        service: ServiceConfig {
-            place: Place::SOLE,
+        shard: ShardConfig {
+            shard: Shard::SOLE,
             store_kind: StoreKind::Mutex,
             partitions: 1,
             threads: 1,
@@ -37,7 +38,7 @@ struct Running {
     addresses: Vec<BoundAddress>,
     service: Arc<Service>,
     stop: CancellationToken,
-    task: JoinHandle<Totals>,
+    task: JoinHandle<Result<Tally, FatalError>>,
 }
 
 impl Running {
@@ -59,14 +60,14 @@ impl Running {
 
     /// Waits until so many connections are served.
     async fn serves(&self, connections: u64) {
-        while self.service.statistics().connections() != connections {
+        while self.service.counters().connections() != connections {
             tokio::task::yield_now().await;
         }
     }
 
-    async fn end(self) -> Totals {
+    async fn end(self) -> Tally {
         self.stop.cancel();
-        self.task.await.unwrap()
+        self.task.await.unwrap().expect("nothing fatal has happened")
     }
 }
 
@@ -113,9 +114,10 @@ async fn tcp_and_unix_are_served_at_once_and_end_in_good_order() {
     let local = UnixStream::connect(&path).await.unwrap();
     server.serves(2).await;
     let service = Arc::clone(&server.service);
-    assert_eq!(server.end().await, Totals::default());
-    assert!(is_closed(tcp).await && is_closed(local).await);
-    assert_eq!(service.statistics().connections(), 0);
+    let (done, closed, closed_too) = tokio::join!(server.end(), is_closed(tcp), is_closed(local));
+    assert_eq!(done, Tally::default());
+    assert!(closed && closed_too);
+    assert_eq!(service.counters().connections(), 0);
     assert!(!path.exists(), "a clean end removes the socket file");
 }
 
@@ -218,6 +220,31 @@ async fn a_successors_socket_file_is_left_alone() {
     assert!(path.exists());
 }
 
+#[tokio::test]
+async fn what_is_fatal_cuts_all_connections_and_ends_the_server() {
+    let server = Running::start(config("127.0.0.1", 2)).await;
+    let mut connection = server.connect().await;
+    server.serves(1).await;
+    server.service.fatal().declare("the disk is gone");
+    server.service.fatal().declare("what followed");
+    let error = server.task.await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("the disk is gone; "), "{error}");
+    assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0, "nothing is said any more");
+    assert_eq!(server.service.counters().connections(), 0);
+}
+
+/// What happens while it ends is as fatal.
+#[tokio::test]
+async fn what_is_fatal_is_told_though_the_server_was_stopped_before() {
+    let server = Running::start(config("127.0.0.1", 2)).await;
+    let _connection = server.connect().await;
+    server.serves(1).await;
+    server.stop.cancel();
+    server.service.fatal().declare("too late");
+    let error = server.task.await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("too late; "), "{error}");
+}
+
 /// Fails a number of times, hands out one connection, and then has no more.
 struct Script {
     failures: Vec<ErrorKind>,
@@ -241,8 +268,8 @@ impl Accept for Script {
 /// A gate with one place, and the token that stops it.
 fn gate() -> (Gate, Arc<Service>, CancellationToken) {
     let environment = Arc::new(SeededEnvironment::new(1));
-    let config = config("127.0.0.1", 1).service;
-    let service = Arc::new(Service::new(config, environment, Arc::new(Statistics::default())));
+    let config = config("127.0.0.1", 1).shard;
+    let service = Arc::new(Service::new(config, environment, Arc::default()));
     let stop = CancellationToken::new();
     (Gate::new(Arc::clone(&service), 1, stop.clone()), service, stop)
 }
@@ -254,7 +281,7 @@ async fn failed_accepts_do_not_end_the_listener() {
     let failures = vec![ErrorKind::ConnectionAborted, ErrorKind::Other];
     let mut script = Script { failures, connection: Some(stream) };
     let served = async {
-        while service.statistics().connections() == 0 {
+        while service.counters().connections() == 0 {
             tokio::task::yield_now().await;
         }
         stop.cancel();

@@ -1,23 +1,31 @@
-//! Batches whose bytes lie: each is refused as a whole, and uses up no sequence number.
+//! Batches whose bytes lie: each is refused as a whole, and uses up no number.
 
-use proto::batch::{GroupEncoder, assemble};
-use proto::limits::{BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use proto::operation::{Action, Operation, Outcome};
-use proto::reply::Refusal;
+use engine::{Change, Ownership};
+use kvs_server::errand::Errand;
+use kvs_server::order::{Answer, Order};
+use model::limits::{KEY_BYTES_MAX, PARTITIONS_MAX, VALUE_BYTES_MAX};
+use model::operation::{Action, Operation};
+use model::outcome::Outcome;
+use model::refusal::Refusal;
+use model::slots::{Shard, SlotSet};
+use proto::batch::{BatchHeader, GROUP_BYTES, GroupEncoder, HEADER_BYTES, assemble, with_header};
+use proto::limits::BATCH_OPERATIONS_MAX;
 use proto::varint;
 
 use crate::client::{Client, Lane, get, increment, put};
 use crate::harness::{BYSTANDER_KEYS, Bystander, Server};
 
 /// Where the header's numbers stand in a body.
-const SEQUENCE: usize = 24;
-const LOWEST_OPEN: usize = 32;
-const FIRST_STAMP: usize = 40;
-const OPERATIONS: usize = 48;
-const GROUPS: usize = 52;
+const RESERVED: usize = 28;
+pub(crate) const NUMBER: usize = 32;
+const LOWEST_OPEN: usize = 40;
+const FIRST_STAMP: usize = 48;
+pub(crate) const OPERATIONS: usize = 56;
+const GROUPS: usize = 60;
 /// Where the first two groups' numbers stand.
-const PARTITION: [usize; 2] = [56, 64];
-const COUNT: [usize; 2] = [60, 68];
+const PARTITION: [usize; 2] = [HEADER_BYTES, HEADER_BYTES + GROUP_BYTES];
+const COUNT: [usize; 2] = [PARTITION[0] + 4, PARTITION[1] + 4];
+const _: () = assert!(GROUPS + 4 == HEADER_BYTES && COUNT[0] + 4 == PARTITION[1]);
 
 /// A way to spoil a batch, and the words that it is refused with.
 type Case = (fn(&Lane) -> Vec<u8>, &'static str);
@@ -68,11 +76,17 @@ fn with_u64(lane: &Lane, at: usize, number: u64) -> Vec<u8> {
     patched(lane, &[(at, &number.to_le_bytes())])
 }
 
+/// Reads after the lane's last number, with this lowest open one.
+fn reads(lane: &Lane, lowest_open: u64) -> Vec<u8> {
+    let [victim, _] = lane.keys_apart("victim");
+    lane.body_with(&BatchHeader { lowest_open, ..lane.after() }, &[get(&victim)])
+}
+
 /// A batch whose first operation would overwrite a victim, and whose second is `spoiled`.
 fn second(lane: &Lane, spoiled: &[u8]) -> Vec<u8> {
     let [victim, _] = lane.keys_apart("victim");
     let first = operation(1, &victim, &[4, b'h', b'a', b'l', b'f']);
-    lane.body_of_raw(lane.partition_of(&victim).unwrap(), &[first, spoiled.to_vec()])
+    lane.body_of_raw(lane.partition_of(&victim), &[first, spoiled.to_vec()])
 }
 
 /// An operation's bytes: code, no stamp difference, key, and what follows.
@@ -98,8 +112,15 @@ fn varint_of(number: u64) -> Vec<u8> {
 async fn numbers_of_the_header_that_lie_are_named() {
     each_is_refused(&[
         (|_| Vec::new(), "cut off in the header at byte 0"),
-        (|lane| patched(lane, &[])[..55].to_vec(), "cut off in the header at byte 55"),
-        (|lane| with_u64(lane, SEQUENCE, 0), "the lowest open number is 1"),
+        (|lane| patched(lane, &[])[..63].to_vec(), "cut off in the header at byte 63"),
+        (|lane| with_u32(lane, RESERVED, 1), "a reserved number is 1; it must be 0"),
+        (|lane| with_u64(lane, NUMBER, 0), "the number of a batch that mutates is 0"),
+        (
+            |lane| with_u64(lane, LOWEST_OPEN, lane.header.number + 1),
+            "from 1 to the batch's number, or to the one after that which reads follow",
+        ),
+        (|lane| reads(lane, lane.header.number + 1), "the lowest open number is"),
+        (|lane| reads(lane, 0), "the lowest open number is 0"),
         (|lane| with_u64(lane, LOWEST_OPEN, 0), "the lowest open number is 0"),
         (|lane| with_u64(lane, LOWEST_OPEN, u64::MAX), "the lowest open number is 18446744073"),
         (|lane| with_u32(lane, OPERATIONS, 0), "the number of operations is 0"),
@@ -197,10 +218,11 @@ async fn numbers_in_operations_that_lie_are_named() {
 async fn arguments_of_a_cas_that_lie_are_named() {
     each_is_refused(&[
         (|lane| on_victim(lane, 3, &[0]), "operation 1: malformed argument of a CAS"),
-        (|lane| on_victim(lane, 3, &[2, 9, b'k']), "operation 1: malformed argument of a CAS"),
-        (|lane| on_victim(lane, 3, &[3, 0x85, 0, b'k']), "malformed argument of a CAS"),
+        (|lane| on_victim(lane, 3, &[3, 1, 0, 0]), "operation 1: malformed argument of a CAS"),
+        (|lane| on_victim(lane, 3, &[5, 9, 0, 0, 0, b'k']), "malformed argument of a CAS"),
+        (|lane| on_victim(lane, 3, &[5, 3, 0, 0, 0, b'k']), "malformed argument of a CAS"),
         (
-            |lane| on_victim(lane, 3, &[vec![11], varint_of(u64::MAX), vec![b'k']].concat()),
+            |lane| on_victim(lane, 3, &[5, 0xff, 0xff, 0xff, 0xff, b'k']),
             "operation 1: malformed argument of a CAS",
         ),
         (|lane| on_victim(lane, 3, &[200, 1, 5, b'k']), "cut off in a value"),
@@ -218,7 +240,7 @@ async fn arguments_of_a_cas_that_lie_are_named() {
 
 /// The argument of a CAS with values of these lengths, its own length before it.
 fn compare_and_swap(expected_bytes: usize, value_bytes: usize) -> Vec<u8> {
-    let mut argument = varint_of(expected_bytes as u64 + 1);
+    let mut argument = (expected_bytes as u32 + 1).to_le_bytes().to_vec();
     argument.resize(argument.len() + expected_bytes + value_bytes, b'v');
     [varint_of(argument.len() as u64), argument].concat()
 }
@@ -258,8 +280,10 @@ async fn refusals_of_batches_with_a_legible_header_name_their_number() {
     client.put(b"k", b"v").await;
     let legible = with_u32(&client.lane, OPERATIONS, 0);
     assert_eq!(client.is_refused(&legible, Refusal::Malformed, "operations").await, 2);
-    let illegible = with_u64(&client.lane, LOWEST_OPEN, 0);
-    assert_eq!(client.is_refused(&illegible, Refusal::Malformed, "lowest open").await, 0);
+    let beyond = with_u64(&client.lane, LOWEST_OPEN, 0);
+    assert_eq!(client.is_refused(&beyond, Refusal::Malformed, "lowest open").await, 2);
+    let illegible = &legible[..HEADER_BYTES - 1];
+    assert_eq!(client.is_refused(illegible, Refusal::Malformed, "the header").await, 0);
     server.finish().await;
 }
 
@@ -279,7 +303,7 @@ async fn the_greatest_batches_are_applied() {
     others.goes_on().await;
     let many = vec![increment(b"n"); BATCH_OPERATIONS_MAX];
     let reply = client.apply(&many).await;
-    assert_eq!(reply.outcome(BATCH_OPERATIONS_MAX - 1), Outcome::Counter(65_536));
+    assert_eq!(reply.outcome(BATCH_OPERATIONS_MAX - 1), Some(Outcome::Counter(65_536)));
     // The last stamp is the greatest number.
     let last = with_u64(&client.lane, FIRST_STAMP, u64::MAX - 1);
     client.apply_body(&last).await;
@@ -288,14 +312,7 @@ async fn the_greatest_batches_are_applied() {
     server.finish().await;
 }
 
-/// A key of the other server of two.
-fn foreign_key(lane: &Lane) -> Vec<u8> {
-    (0..)
-        .map(|number| format!("foreign{number}").into_bytes())
-        .find(|key| lane.partition_of(key).is_none())
-        .expect("the other server owns keys")
-}
-
+/// One of two servers, a bystander, and a client.
 async fn two_servers() -> (Server, Bystander, Client) {
     let server = Server::start_at("1/2").await;
     let others = Bystander::start(&server).await;
@@ -304,46 +321,59 @@ async fn two_servers() -> (Server, Bystander, Client) {
 }
 
 #[tokio::test]
-async fn a_foreign_key_refuses_its_operation_alone() {
+async fn a_foreign_key_refuses_its_batch_as_a_whole() {
     let (server, mut others, mut client) = two_servers().await;
-    let foreign = foreign_key(&client.lane);
-    let own = (0..)
-        .map(|number| format!("own{number}").into_bytes())
-        .find(|key| client.lane.partition_of(key) == Some(0))
-        .unwrap();
-    let reply =
-        client.apply(&[put(&foreign, b"v"), put(&own, b"v"), get(&foreign), get(&own)]).await;
-    let outcomes: Vec<_> = (0..4).map(|index| reply.outcome(index)).collect();
-    let refused = Outcome::WrongShard;
-    assert_eq!(outcomes, [refused, Outcome::Done, refused, Outcome::Value(&b"v"[..])]);
-    others.goes_on().await;
+    let (own, foreign) = (client.lane.owned_key("own"), client.lane.foreign_key("foreign"));
+    client.put(&own, b"kept").await;
+    let batches: [&[Operation<'_>]; 4] = [
+        &[put(&foreign, b"v"), put(&own, b"half"), get(&foreign), get(&own)],
+        &[put(&own, b"half"), get(&foreign)],
+        &[get(&own), put(&foreign, b"v")],
+        &[get(&own), get(&foreign)],
+    ];
+    for operations in batches {
+        let body = client.lane.body(operations);
+        client.is_refused(&body, Refusal::NotOwned, "belongs to another shard").await;
+        assert_eq!(client.get(&own).await.as_deref(), Some(&b"kept"[..]), "no half was applied");
+        others.goes_on().await;
+    }
     assert_eq!(server.service.keys(), BYSTANDER_KEYS + 1);
+    // None of them used the number.
+    let reply = client.apply(&[put(&own, b"v"), get(&own)]).await;
+    assert_eq!(reply.outcome(0), Some(Outcome::Done));
+    assert_eq!(reply.outcome(1), Some(Outcome::Value(&b"v"[..])));
     others.finish().await;
     server.finish().await;
 }
 
-/// The partition of a foreign key is nobody's to check by the key, so it is checked by itself.
+/// A foreign key has a partition as its own keys have, and is to stand in its group.
 #[tokio::test]
-async fn a_foreign_key_in_a_partition_that_is_none_refuses_the_batch() {
+async fn a_foreign_key_in_the_wrong_group_refuses_the_batch() {
     let (server, mut others, mut client) = two_servers().await;
-    let foreign = foreign_key(&client.lane);
-    let own = client.lane.owned_key("own");
+    let (own, foreign) = (client.lane.owned_key("own"), client.lane.foreign_key("foreign"));
     client.put(&own, b"kept").await;
-    for partition in [server.service.partitions(), 4095] {
+    let [own_partition, partition] = [&own, &foreign].map(|key| client.lane.partition_of(key));
+    let count = server.service.engine().partitions().count();
+    for wrong in [(partition + 1) % count, count, PARTITIONS_MAX - 1] {
         let mut body = client.lane.body(&[put(&foreign, b"v")]);
-        body[PARTITION[0]..COUNT[0]].copy_from_slice(&partition.to_le_bytes());
-        let words = format!("a group's partition is {partition}");
+        body[PARTITION[0]..COUNT[0]].copy_from_slice(&wrong.to_le_bytes());
+        let words = format!("in the group of partition {wrong}, its key in {partition}");
         client.is_refused(&body, Refusal::Malformed, &words).await;
         others.goes_on().await;
     }
-    let own_partition = client.lane.partition_of(&own).unwrap();
-    let body = two_groups(&client.lane, (own_partition, &own), (4095, &foreign));
-    client.is_refused(&body, Refusal::Malformed, "a group's partition is 4095").await;
+    let wrong = PARTITIONS_MAX - 1;
+    let body = two_groups(&client.lane, (own_partition, &own), (wrong, &foreign));
+    client.is_refused(&body, Refusal::Malformed, "operation 1 is in the group").await;
     assert_eq!(client.get(&own).await.as_deref(), Some(&b"kept"[..]), "no half was applied");
-    // In a partition that there is, the operation alone is refused.
-    let body = two_groups(&client.lane, (own_partition, &own), (own_partition, &foreign));
-    let reply = client.apply_body(&body).await;
-    assert_eq!((reply.outcome(0), reply.outcome(1)), (Outcome::Done, Outcome::WrongShard));
+    // In its own group it is refused for what it is.
+    let mut placed = [(own_partition, &own[..]), (partition, &foreign[..])];
+    placed.sort_by_key(|(partition, _)| *partition);
+    let body = two_groups(&client.lane, placed[0], placed[1]);
+    client.is_refused(&body, Refusal::NotOwned, "belongs to another shard").await;
+    assert_eq!(client.get(&own).await.as_deref(), Some(&b"kept"[..]), "nor a half of this");
+    let body = two_groups(&client.lane, (own_partition, &own), (own_partition, &own));
+    client.apply_body(&body).await;
+    assert_eq!(client.get(&own).await.as_deref(), Some(&b"half"[..]));
     others.finish().await;
     server.finish().await;
 }
@@ -355,4 +385,48 @@ fn two_groups(lane: &Lane, first: (u32, &[u8]), second: (u32, &[u8])) -> Vec<u8>
         group.push(0, &Operation { key, action: Action::Put { value: b"half" } });
     }
     assemble(&lane.header, &[(first.0, &groups[0]), (second.0, &groups[1])]).to_vec()
+}
+
+/// Gives the server these slots.
+fn own(server: &Server, epoch: u32, slots: SlotSet) {
+    let errand = Errand::new(Change::Own(Ownership { epoch, slots }));
+    match server.service.order().submit(errand) {
+        Answer::Now(errand) => errand.result.expect("the epoch is newer"),
+        Answer::Later(_) => panic!("memory answers at once"),
+    }
+}
+
+/// A client that routes by the old map is told so, and goes on with the new one; what it sent before
+/// is answered by whoever has applied it.
+#[tokio::test]
+async fn batches_that_were_routed_by_another_map_are_refused_and_retries_are_not() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let before = client.lane.body(&[increment(b"n"), get(b"n")]);
+    client.apply_body(&before).await;
+    own(&server, 2, SlotSet::empty());
+    let stale = client.lane.body(&[increment(b"n")]);
+    client.is_refused(&stale, Refusal::StaleEpoch, "has epoch 2, the batch 1").await;
+    let stale_reads = client.lane.body(&[get(b"n")]);
+    client.is_refused(&stale_reads, Refusal::StaleEpoch, "has epoch 2, the batch 1").await;
+    // The retry names the old map, or the new one.
+    for epoch in [1, 2, 9] {
+        let header = BatchHeader { epoch, lowest_open: 1, number: 1, ..client.lane.header };
+        let again = client.peer.batch(&with_header(&before, &header)).await;
+        assert_eq!((again.refusal(), again.is_recorded()), (None, true));
+        assert_eq!((again.outcome(0), again.outcome(1)), (Some(Outcome::Counter(1)), None));
+    }
+    client.lane.header.epoch = 2;
+    let unowned = client.lane.body(&[increment(b"n")]);
+    client.is_refused(&unowned, Refusal::NotOwned, "belongs to another shard").await;
+    own(&server, 3, Shard::SOLE.first_slots());
+    client.is_refused(&unowned, Refusal::StaleEpoch, "has epoch 3, the batch 2").await;
+    // A client that comes now is told the new map.
+    let (_, hello) = client.peer.open_session().await;
+    assert_eq!((hello.epoch, &hello.slots), (3, &Shard::SOLE.first_slots().ranges()));
+    client.lane.header.epoch = hello.epoch;
+    assert_eq!(client.get(b"n").await.as_deref(), Some(&b"1"[..]));
+    let counted = client.one(b"n", Action::Increment { by: 1 }).await;
+    assert_eq!(counted, Outcome::Counter(2), "no refusal used the number");
+    server.finish().await;
 }

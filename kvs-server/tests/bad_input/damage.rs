@@ -8,21 +8,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::BytesMut;
+use model::operation::{Action, Operation};
+use model::operations::Operations;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proto::batch::{self, Placement};
-use proto::codec::{BufferPool, Request, ServerCodec};
+use proto::batch::{self, Decoded, Placement};
+use proto::buffers::BufferPool;
+use proto::codec::{Request, ServerCodec};
 use proto::control::ControlRequest;
-use proto::operation::{Action, Operation, Operations};
+use proto::frame::kind;
 use tarpc::ClientMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::codec::Decoder;
 
 use crate::client::Lane;
-use crate::harness::{
-    BATCH_REQUEST, BYSTANDER_KEYS, Bystander, CANCEL, Server, control_frame, frame, patiently,
-};
+use crate::harness::{BYSTANDER_KEYS, Bystander, Server, control_frame, frame, patiently};
 
 /// 128 cases, 4,096 with `KVS_LONG_TESTS=1`.
 fn config() -> ProptestConfig {
@@ -101,10 +102,14 @@ impl Doing {
     }
 }
 
-/// Keys by number; on the first of two servers, about half of them are foreign.
-fn key(number: u8) -> Vec<u8> {
-    format!("key{number}").into_bytes()
+/// Keys by number: few of them are foreign, as a batch with one of those is refused.
+fn key(number: u8, lane: &Lane) -> Vec<u8> {
+    let start = format!("key{number}-");
+    if number < FOREIGN_KEYS { lane.foreign_key(&start) } else { lane.owned_key(&start) }
 }
+
+const KEYS: u8 = 16;
+const FOREIGN_KEYS: u8 = 1;
 
 fn operations() -> impl Strategy<Value = Vec<(u8, Doing)>> {
     // Few short values, so that CASes match and counts are found.
@@ -117,7 +122,7 @@ fn operations() -> impl Strategy<Value = Vec<(u8, Doing)>> {
             .prop_map(|(expected, value)| Doing::CompareAndSwap(expected, value)),
         any::<i64>().prop_map(Doing::Increment),
     ];
-    vec((0..16_u8, doing), 1..8)
+    vec((0..KEYS, doing), 1..8)
 }
 
 #[derive(Clone, Debug)]
@@ -136,26 +141,31 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
     vec(message, 1..12)
 }
 
-/// The messages as a correct client sends them.
+/// The messages as a correct client sends them, which does not wait for answers: it knows that a
+/// batch with a foreign key uses no number.
 fn stream_of(messages: &[Message], lane: &Lane) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut sequences: HashMap<u32, u64> = HashMap::new();
+    let mut last: HashMap<u32, u64> = HashMap::new();
     for (id, message) in (0..).zip(messages) {
         match message {
             Message::Ping => bytes.extend(control_frame(id, ControlRequest::Ping)),
-            Message::Cancel(id) => bytes.extend(frame(CANCEL, *id, &[])),
+            Message::Cancel(id) => bytes.extend(frame(kind::CANCEL, *id, &[])),
             Message::Batch(number, batch) => {
-                let sequence = sequences.entry(*number).or_insert(0);
-                *sequence += 1;
-                let mut header = lane.header;
-                (header.lane, header.sequence) = (*number, *sequence);
-                let keys: Vec<Vec<u8>> = batch.iter().map(|(number, _)| key(*number)).collect();
+                let keys: Vec<Vec<u8>> =
+                    batch.iter().map(|(number, _)| key(*number, lane)).collect();
                 let operations: Vec<Operation<'_>> = batch
                     .iter()
                     .zip(&keys)
                     .map(|((_, doing), key)| Operation { key, action: doing.action() })
                     .collect();
-                bytes.extend(frame(BATCH_REQUEST, id, &lane.body_with(&header, &operations)));
+                let last = last.entry(*number).or_insert(0);
+                let mut header = lane.header;
+                (header.lane, header.number) = (*number, *last);
+                if operations.iter().any(|operation| operation.kind().is_mutation()) {
+                    header.number += 1;
+                    *last += u64::from(keys.iter().all(|key| lane.owns(key)));
+                }
+                bytes.extend(frame(kind::BATCH_REQUEST, id, &lane.body_with(&header, &operations)));
             }
         }
     }
@@ -165,14 +175,13 @@ fn stream_of(messages: &[Message], lane: &Lane) -> Vec<u8> {
 /// What a server should make of a stream of bytes.
 struct Model<'a> {
     lane: &'a Lane,
-    partitions: u32,
-    next: HashMap<u32, u64>,
+    last: HashMap<u32, u64>,
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Placement for Model<'_> {
-    fn partition_of(&self, key: &[u8]) -> Option<u32> {
-        self.lane.partition_of(key)
+    fn place(&self, key: &[u8]) -> (u32, bool) {
+        (self.lane.partition_of(key), self.lane.owns(key))
     }
 
     fn hash(&self, _key: &[u8]) -> u64 {
@@ -195,16 +204,18 @@ impl Model<'_> {
 
     fn take(&mut self, body: &[u8]) {
         let (mut groups, mut entries) = (Vec::new(), Vec::new());
-        let Ok(header) = batch::decode(body, self, &mut groups, &mut entries) else { return };
+        let Ok(decoded) = batch::decode(body, self, &mut groups, &mut entries) else { return };
+        let Decoded { header, mutations, is_owned } = decoded;
         let own = &self.lane.header;
-        let next = self.next.get(&header.lane).copied().unwrap_or(1);
-        if groups.iter().any(|group| group.partition >= self.partitions)
-            || (header.session, header.epoch) != (own.session, own.epoch)
-            || header.sequence != next
-        {
+        let last = self.last.get(&header.lane).copied().unwrap_or(0);
+        let is_for_us = (header.session, header.shard, header.epoch)
+            == (own.session, own.shard, own.epoch)
+            && is_owned;
+        // Reads change nothing, in their turn or not.
+        if !is_for_us || mutations == 0 || header.number != last + 1 {
             return;
         }
-        self.next.insert(header.lane, next + 1);
+        self.last.insert(header.lane, last + 1);
         let operations = Operations::new(body, &entries);
         for index in 0..operations.len() {
             self.apply(operations.get(index));
@@ -214,7 +225,7 @@ impl Model<'_> {
     fn apply(&mut self, operation: Operation<'_>) {
         let current = self.keys.get(operation.key).map(Vec::as_slice);
         let value = match operation.action {
-            Action::Get | Action::Foreign => return,
+            Action::Get => return,
             Action::Delete => {
                 self.keys.remove(operation.key);
                 return;
@@ -247,12 +258,7 @@ async fn survives(messages: &[Message], damages: &[Damage]) {
     let (mut peer, lane) = (client.peer, client.lane);
     let mut stream = stream_of(messages, &lane);
     damage(&mut stream, damages);
-    let mut model = Model {
-        lane: &lane,
-        partitions: server.service.partitions(),
-        next: HashMap::new(),
-        keys: BTreeMap::new(),
-    };
+    let mut model = Model { lane: &lane, last: HashMap::new(), keys: BTreeMap::new() };
     model.read(&stream);
 
     // The server may close before it has read everything.

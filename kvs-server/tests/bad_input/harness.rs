@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use kvs_server::config::ShardConfig;
 use kvs_server::connection;
 use kvs_server::environment::SeededEnvironment;
-use kvs_server::service::{Service, ServiceConfig};
-use kvs_server::statistics::Statistics;
-use proto::batch::SessionId;
-use proto::codec::{CONNECTION_ERROR_ID, ClientCodec, Request, Response};
-use proto::control::{ControlRequest, ControlResponse, Hello, SessionOptions};
-use proto::operation::{Action, Outcome};
+use kvs_server::order::memory::RECORD_BYTES_TOTAL;
+use kvs_server::service::Service;
+use model::operation::Action;
+use model::outcome::Outcome;
+use model::session::{SessionId, SessionOptions};
+use proto::codec::{ClientCodec, Request, Response};
+use proto::control::{ControlRequest, ControlResponse, Hello};
+use proto::frame::{CONNECTION_ERROR_ID, FRAME_HEADER_BYTES, VERSIONS, kind};
 use proto::reply::Reply;
 use tarpc::ClientMessage;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,12 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Lane};
 
-pub(crate) const BATCH_REQUEST: u8 = 1;
-pub(crate) const CONTROL_REQUEST: u8 = 2;
-pub(crate) const CANCEL: u8 = 3;
-pub(crate) const BATCH_REPLY: u8 = 4;
-pub(crate) const CONTROL_REPLY: u8 = 5;
-pub(crate) const ERROR: u8 = 6;
+/// Bytes of a frame's length field, which it does not count itself.
+pub(crate) const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// Lock domains of every server here.
 const PARTITIONS: u32 = 8;
@@ -49,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) environment: Arc<SeededEnvironment>,
     address: SocketAddr,
     stop: CancellationToken,
+    /// Ends connections at once.
+    cut: CancellationToken,
     acceptor: JoinHandle<()>,
 }
 
@@ -58,27 +59,24 @@ impl Server {
         Self::start_at("1/1").await
     }
 
-    /// A server at this place among its peers.
-    pub(crate) async fn start_at(place: &str) -> Self {
-        Self::start_with(place, |service| service).await
+    /// A server that is this one of some shards.
+    pub(crate) async fn start_at(shard: &str) -> Self {
+        Self::start_with(shard, RECORD_BYTES_TOTAL).await
     }
 
-    /// The same with another service.
-    pub(crate) async fn start_with(place: &str, change: impl FnOnce(Service) -> Service) -> Self {
-        let config = ServiceConfig {
-            place: place.parse().unwrap(),
-            store_kind: "partitioned".parse().unwrap(),
-            partitions: PARTITIONS,
-            threads: 1,
-        };
+    /// The same with another bound on the bytes of completion records.
+    pub(crate) async fn start_with(shard: &str, record_bytes_max: usize) -> Self {
         let environment = Arc::new(SeededEnvironment::new(7));
-        let statistics = Arc::new(Statistics::default());
-        let service = Arc::new(change(Service::new(config, environment.clone(), statistics)));
+        let counters = Arc::default();
+        let config = config(shard);
+        let service = Service::in_memory(config, environment.clone(), counters, record_bytes_max);
+        let service = Arc::new(service);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let acceptor = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone()));
-        Self { service, environment, address, stop, acceptor }
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let accepting = accept(listener, Arc::clone(&service), stop.clone(), cut.clone());
+        let acceptor = tokio::spawn(accepting);
+        Self { service, environment, address, stop, cut, acceptor }
     }
 
     /// A new connection that has sent nothing yet.
@@ -100,24 +98,54 @@ impl Server {
 
     /// Waits until so many connections are open.
     pub(crate) async fn connections_become(&self, expected: u64) {
-        let statistics = self.service.statistics();
+        let counters = self.service.counters();
         let become_so = async {
-            while statistics.connections() != expected {
+            while counters.connections() != expected {
                 tokio::task::yield_now().await;
             }
         };
         patiently(&format!("{expected} connections are open"), become_so).await;
     }
 
-    /// Ends the server, which must have served everybody without a panic.
+    /// Asks the server to end: what was taken is answered, and what comes is refused.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Ends the server, which must have served everybody without a panic. Nobody expects anything
+    /// of it any more.
     pub(crate) async fn finish(self) {
         self.stop.cancel();
+        self.cut.cancel();
+        self.ends().await;
+    }
+
+    /// Waits for the end of a server that was told to stop, and of all its connections.
+    pub(crate) async fn ends(self) {
         patiently("the server ends", self.acceptor).await.expect("no connection panicked");
-        assert_eq!(self.service.statistics().connections(), 0, "every connection was released");
+        let counters = self.service.counters();
+        assert_eq!(counters.connections(), 0, "every connection was released");
+        assert_eq!(counters.panics(), 0, "no connection panicked");
+        assert!(!self.service.fatal().is_declared(), "nothing fatal has happened");
     }
 }
 
-async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
+/// What every server here is made of.
+pub(crate) fn config(shard: &str) -> ShardConfig {
+    ShardConfig {
+        shard: shard.parse().unwrap(),
+        store_kind: "partitioned".parse().unwrap(),
+        partitions: PARTITIONS,
+        threads: 1,
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    service: Arc<Service>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -125,8 +153,13 @@ async fn accept(listener: TcpListener, service: Arc<Service>, stop: Cancellation
             () = stop.cancelled() => break,
         };
         stream.set_nodelay(true).unwrap();
-        let (service, stop) = (Arc::clone(&service), stop.clone());
-        connections.spawn(connection::serve(stream, peer.to_string(), service, stop));
+        let (service, stop, cut) = (Arc::clone(&service), stop.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection::serve(stream, peer.to_string(), service, stop) => {}
+                () = cut.cancelled() => {}
+            }
+        });
     }
     while let Some(ended) = connections.join_next().await {
         ended.expect("a connection's task does not panic, whatever its peer sends");
@@ -142,8 +175,9 @@ pub(crate) fn frame(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
 
 /// The bytes of a frame's header that announces a body of this length.
 pub(crate) fn frame_header(body_bytes: u32, kind: u8, id: u64) -> Vec<u8> {
-    let mut bytes = (12 + body_bytes).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&[1, kind, 0, 0]);
+    let announced = (FRAME_HEADER_BYTES - LENGTH_BYTES) as u32 + body_bytes;
+    let mut bytes = announced.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&[VERSIONS.least, kind, 0, 0]);
     bytes.extend_from_slice(&id.to_le_bytes());
     bytes
 }
@@ -161,6 +195,7 @@ pub(crate) fn control_frame(id: u64, message: ControlRequest) -> Vec<u8> {
 /// One frame from the server.
 #[derive(Debug)]
 pub(crate) struct Frame {
+    pub(crate) version: u8,
     pub(crate) kind: u8,
     pub(crate) id: u64,
     /// Header and body.
@@ -170,13 +205,13 @@ pub(crate) struct Frame {
 impl Frame {
     /// The batch reply that it is.
     pub(crate) fn batch_reply(self) -> Reply {
-        assert_eq!(self.kind, BATCH_REPLY, "a batch reply");
+        assert_eq!(self.kind, kind::BATCH_REPLY, "a batch reply");
         Reply::decode(self.bytes).expect("a well-formed reply")
     }
 
     /// The control response that it is.
     pub(crate) fn control_response(self) -> ControlResponse {
-        assert_eq!(self.kind, CONTROL_REPLY, "a control reply");
+        assert_eq!(self.kind, kind::CONTROL_REPLY, "a control reply");
         let mut codec = ClientCodec::new(Arc::default());
         let response = codec.decode(&mut BytesMut::from(&self.bytes[..])).unwrap().unwrap();
         match response.message.unwrap() {
@@ -220,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     async fn read_frame(&mut self) -> Option<Frame> {
-        let mut bytes = vec![0; 16];
+        let mut bytes = vec![0; FRAME_HEADER_BYTES];
         match self.stream.read(&mut bytes[..1]).await {
             Ok(0) => return None,
             // A server that closes with bytes of ours unread resets the connection.
@@ -229,24 +264,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
         self.stream.read_exact(&mut bytes[1..]).await.unwrap();
         let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
-        assert_eq!(bytes[4..8], [1, bytes[5], 0, 0], "version 1, zeros in the reserved bytes");
-        let (kind, id) = (bytes[5], u64::from_le_bytes(bytes[8..].try_into().unwrap()));
-        bytes.resize(4 + length, 0);
-        self.stream.read_exact(&mut bytes[16..]).await.unwrap();
-        Some(Frame { kind, id, bytes: bytes.into() })
+        let [version, kind, reserved @ ..] = *bytes[4..].first_chunk::<4>().unwrap();
+        assert_eq!(reserved, [0, 0], "the reserved bytes are zeros");
+        let id = u64::from_le_bytes(bytes[8..].try_into().unwrap());
+        bytes.resize(LENGTH_BYTES + length, 0);
+        self.stream.read_exact(&mut bytes[FRAME_HEADER_BYTES..]).await.unwrap();
+        Some(Frame { version, kind, id, bytes: bytes.into() })
     }
 
     /// The answer to the request with this id.
     pub(crate) async fn answer_to(&mut self, id: u64) -> Frame {
         let frame = self.receive().await.expect("the connection is open");
         assert_eq!(frame.id, id, "the answer is to this request: {frame:?}");
+        assert_eq!(frame.version, VERSIONS.least, "in the version that was asked in");
         frame
     }
 
     /// Sends a batch's body and waits for the reply.
     pub(crate) async fn batch(&mut self, body: &[u8]) -> Reply {
         let id = self.new_id();
-        self.send(&frame(BATCH_REQUEST, id, body)).await;
+        self.send(&frame(kind::BATCH_REQUEST, id, body)).await;
         self.answer_to(id).await.batch_reply()
     }
 
@@ -266,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Opens a session.
     pub(crate) async fn open_session(&mut self) -> (SessionId, Hello) {
         let open_session = Some(SessionOptions { send_repeats_once: false });
-        match self.ask(ControlRequest::Hello { open_session }).await {
+        match self.ask(ControlRequest::Hello { versions: VERSIONS, open_session }).await {
             ControlResponse::Hello(hello) => (hello.session.expect("the session"), *hello),
             other => panic!("a hello is answered by a hello, not {other:?}"),
         }
@@ -274,9 +311,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// The server says what was wrong with the connection, in these words, and closes it.
     pub(crate) async fn is_told_and_closed(&mut self, words: &str) {
+        self.is_told_in_version(VERSIONS.least, words).await;
+    }
+
+    /// The same in a frame of this version.
+    pub(crate) async fn is_told_in_version(&mut self, version: u8, words: &str) {
         let frame = self.receive().await.expect("the server says why");
-        assert_eq!((frame.kind, frame.id), (ERROR, CONNECTION_ERROR_ID));
-        let text = std::str::from_utf8(&frame.bytes[16..]).expect("the reason is UTF-8");
+        let expected = (version, kind::ERROR, CONNECTION_ERROR_ID);
+        assert_eq!((frame.version, frame.kind, frame.id), expected);
+        let text = std::str::from_utf8(&frame.bytes[FRAME_HEADER_BYTES..]);
+        let text = text.expect("the reason is UTF-8");
         assert!(text.contains(words), "`{text}` says `{words}`");
         assert!(self.receive().await.is_none(), "nothing follows the reason");
     }
@@ -342,7 +386,15 @@ impl Lane {
     pub(crate) fn owned_key(&self, start: &str) -> Vec<u8> {
         (0..)
             .map(|number| format!("{start}{number}").into_bytes())
-            .find(|key| self.partition_of(key).is_some())
+            .find(|key| self.owns(key))
             .expect("every server owns keys")
+    }
+
+    /// A key that begins like this and belongs to another server.
+    pub(crate) fn foreign_key(&self, start: &str) -> Vec<u8> {
+        (0..)
+            .map(|number| format!("{start}{number}").into_bytes())
+            .find(|key| !self.owns(key))
+            .expect("other servers own keys")
     }
 }

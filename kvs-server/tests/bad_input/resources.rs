@@ -6,16 +6,19 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kvs_server::connection;
+use model::limits::VALUE_BYTES_MAX;
+use model::operation::{Action, Operation};
+use model::outcome::Outcome;
 use proto::control::ControlRequest;
-use proto::limits::{FRAME_BYTES_MAX, VALUE_BYTES_MAX};
-use proto::operation::{Action, Operation, Outcome};
+use proto::frame::{FRAME_HEADER_BYTES, kind};
+use proto::limits::FRAME_BYTES_MAX;
 use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Lane, increment, put};
 use crate::harness::{
-    BATCH_REQUEST, BYSTANDER_KEYS, Bystander, CONTROL_REQUEST, Peer, Server, control_frame, frame,
-    frame_header, patiently,
+    BYSTANDER_KEYS, Bystander, LENGTH_BYTES, Peer, Server, control_frame, frame, frame_header,
+    patiently,
 };
 
 const MIB: u64 = 1 << 20;
@@ -82,7 +85,7 @@ fn bytes_that_are_announced_and_never_come_take_no_memory() {
         let mut peers = connect_many(&server, 200).await;
         let before = Memory::now();
         let mut bytes = control_frame(70, ControlRequest::Ping);
-        bytes.extend(frame_header(FRAME_BYTES_MAX as u32, BATCH_REQUEST, 71));
+        bytes.extend(frame_header(FRAME_BYTES_MAX as u32, kind::BATCH_REQUEST, 71));
         for peer in &mut peers {
             // The ping is answered when the header after it, of the same segment, has been read.
             peer.send(&bytes).await;
@@ -95,7 +98,7 @@ fn bytes_that_are_announced_and_never_come_take_no_memory() {
 
         // All are still served, the guilty ones too once the bytes have come.
         let reply = client.apply(&[increment(b"n")]).await;
-        assert_eq!(reply.outcome(0), Outcome::Counter(1));
+        assert_eq!(reply.outcome(0), Some(Outcome::Counter(1)));
         let body = greatest_body(&client);
         peers[0].send(&body).await;
         assert_eq!(peers[0].answer_to(71).await.batch_reply().refusal(), None);
@@ -133,10 +136,12 @@ fn frames_over_the_limit_from_many_are_refused_and_take_no_memory() {
         let mut peers = connect_many(&server, 200).await;
         let before = Memory::now();
         for peer in &mut peers {
-            peer.send(&frame_header(FRAME_BYTES_MAX as u32 + 1, BATCH_REQUEST, 1)).await;
+            peer.send(&frame_header(FRAME_BYTES_MAX as u32 + 1, kind::BATCH_REQUEST, 1)).await;
         }
+        let announced = FRAME_HEADER_BYTES - LENGTH_BYTES + FRAME_BYTES_MAX + 1;
+        let words = format!("a frame of {announced} bytes is announced");
         for peer in &mut peers {
-            peer.is_told_and_closed("a frame of 4194317 bytes is announced").await;
+            peer.is_told_and_closed(&words).await;
         }
         others.goes_on().await;
         let growth = Memory::now().growth_since(before);
@@ -157,7 +162,7 @@ fn half_a_frame_and_silence_holds_what_arrived() {
         let mut others = Bystander::start(&server).await;
         let mut peers = connect_many(&server, 100).await;
         let before = Memory::now();
-        let mut bytes = frame_header(FRAME_BYTES_MAX as u32, BATCH_REQUEST, 1);
+        let mut bytes = frame_header(FRAME_BYTES_MAX as u32, kind::BATCH_REQUEST, 1);
         bytes.resize(50_000, 0);
         for peer in &mut peers {
             peer.send(&bytes).await;
@@ -194,11 +199,11 @@ fn a_peer_that_reads_no_replies_is_not_read_from() {
         let mut bytes = Vec::new();
         for id in 0..REQUESTS {
             let body = deaf.lane.body(&[Operation { key: b"large", action }]);
-            bytes.extend(frame(BATCH_REQUEST, id, &body));
-            deaf.lane.header.sequence += 1;
+            bytes.extend(frame(kind::BATCH_REQUEST, id, &body));
+            deaf.lane.header.number += 1;
         }
         deaf.peer.send(&bytes).await;
-        let served = || server.service.statistics().snapshot().counts.compare_and_swaps;
+        let served = || server.service.counters().tally().compare_and_swaps;
         let begin = async {
             while served() == 0 {
                 others.goes_on().await;
@@ -212,7 +217,7 @@ fn a_peer_that_reads_no_replies_is_not_read_from() {
         assert!(served() <= 16, "{} of {REQUESTS} were served", served());
         let growth = Memory::now().growth_since(before);
         assert!(growth.resident < 64 * MIB && growth.reserved < 100 * MIB, "{growth:?}");
-        assert_eq!(server.service.statistics().connections(), 3);
+        assert_eq!(server.service.counters().connections(), 3);
         // When it leaves, what it held is released, and what it sent is not served any more.
         drop(deaf);
         server.connections_become(2).await;
@@ -235,14 +240,13 @@ async fn a_peer_that_reads_late_gets_every_reply() {
     let mut bytes = Vec::new();
     for id in 0..REQUESTS {
         let body = slow.lane.body(&[Operation { key: b"large", action: Action::Get }]);
-        bytes.extend(frame(BATCH_REQUEST, id, &body));
-        slow.lane.header.sequence += 1;
+        bytes.extend(frame(kind::BATCH_REQUEST, id, &body));
     }
     slow.peer.send(&bytes).await;
     others.goes_on().await;
     for id in 0..REQUESTS {
         let reply = slow.peer.answer_to(id).await.batch_reply();
-        assert_eq!(reply.outcome(0), Outcome::Value(&value[..]));
+        assert_eq!(reply.outcome(0), Some(Outcome::Value(&value[..])));
     }
     others.finish().await;
     server.finish().await;
@@ -298,15 +302,15 @@ async fn a_client_that_sends_byte_by_byte_is_served() {
     for count in 1..=3 {
         let id = client.peer.new_id();
         let bytes =
-            frame(BATCH_REQUEST, id, &client.lane.body(&[increment(b"n"), put(b"k", b"v")]));
+            frame(kind::BATCH_REQUEST, id, &client.lane.body(&[increment(b"n"), put(b"k", b"v")]));
         for byte in bytes {
             client.peer.send(&[byte]).await;
             tokio::task::yield_now().await;
         }
         let reply = client.peer.answer_to(id).await.batch_reply();
-        client.lane.header.sequence += 1;
+        client.lane.header.number += 1;
         let outcomes = [reply.outcome(0), reply.outcome(1)];
-        assert!(outcomes.contains(&Outcome::Counter(count)), "{outcomes:?}");
+        assert!(outcomes.contains(&Some(Outcome::Counter(count))), "{outcomes:?}");
         others.goes_on().await;
     }
     others.finish().await;
@@ -326,8 +330,8 @@ async fn a_client_behind_a_pipe_of_one_byte_is_served() {
     let (session, hello) = peer.open_session().await;
     let lane = Lane::new(session, &hello);
     let reply = peer.batch(&lane.body(&[put(b"k", b"value")])).await;
-    assert_eq!(reply.outcome(0), Outcome::Done);
-    peer.send(&frame(CONTROL_REQUEST, 1, &[99])).await;
+    assert_eq!(reply.outcome(0), Some(Outcome::Done));
+    peer.send(&frame(kind::CONTROL_REQUEST, 1, &[99])).await;
     peer.is_told_and_closed("can't be decoded").await;
     patiently("the connection ends", serving).await.unwrap();
     others.goes_on().await;

@@ -1,24 +1,45 @@
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use model::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use model::operation::{Action, Operation, OperationKind};
+use model::operations::{Group, OperationEntry, Operations};
+use model::session::SessionId;
+use model::slot::slot_of;
+use model::slots::{Partitions, Shard, SlotSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rapidhash::v3::rapidhash_v3;
 
+use super::header::{COUNTS, RESERVED};
 use super::*;
-use crate::operation::{Action, Operations};
-use crate::shard_map::{PartitionMap, Place, slot_of};
+use crate::limits::{BATCH_GROUPS_MAX, BATCH_OPERATIONS_MAX, REQUEST_BYTES_MAX};
 use crate::testing::{config, damaged, damages};
+use crate::varint;
 
 const HEADER: BatchHeader = BatchHeader {
-    session: SessionId { boot_id: 11, number: 12 },
+    session: SessionId { data_id: 11, number: 12 },
+    shard: 17,
     lane: 13,
     epoch: 14,
-    sequence: 16,
+    number: 16,
     lowest_open: 15,
     first_stamp: 1_000,
 };
 
-impl Placement for PartitionMap {
-    fn partition_of(&self, key: &[u8]) -> Option<u32> {
-        PartitionMap::partition_of(self, slot_of(key))
+/// A shard's partitions and slots.
+struct Map(Partitions, SlotSet);
+
+impl Map {
+    fn new(shard: Shard, partitions: u32) -> Self {
+        Self(Partitions::new(partitions), shard.first_slots())
+    }
+}
+
+impl Placement for Map {
+    fn place(&self, key: &[u8]) -> (u32, bool) {
+        let slot = slot_of(key);
+        (self.0.of(slot), self.1.contains(slot))
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -26,15 +47,16 @@ impl Placement for PartitionMap {
     }
 }
 
-/// A server that owns all keys, in one partition.
-fn sole() -> PartitionMap {
-    PartitionMap::new(Place::SOLE, 1)
+/// A shard that owns all keys, in one partition.
+fn sole() -> &'static Map {
+    static SOLE: LazyLock<Map> = LazyLock::new(|| Map::new(Shard::SOLE, 1));
+    &SOLE
 }
 
 fn decode_by(
-    placement: &PartitionMap,
+    placement: &Map,
     body: &[u8],
-) -> Result<(BatchHeader, Vec<Group>, Vec<OperationEntry>), BatchError> {
+) -> Result<(Decoded, Vec<Group>, Vec<OperationEntry>), BatchError> {
     // What an earlier batch left behind must not show.
     let mut groups = vec![Group { partition: 7, operations: 7 }];
     let mut entries = vec![OperationEntry {
@@ -45,11 +67,11 @@ fn decode_by(
         key_bytes: 7,
         kind: OperationKind::Increment,
     }];
-    decode(body, placement, &mut groups, &mut entries).map(|header| (header, groups, entries))
+    decode(body, placement, &mut groups, &mut entries).map(|decoded| (decoded, groups, entries))
 }
 
 fn refusal(body: &[u8]) -> BatchError {
-    decode_by(&sole(), body).expect_err("the body is not a batch")
+    decode_by(sole(), body).expect_err("the body is not a batch")
 }
 
 /// Where each operation starts, and where the last one ends.
@@ -91,8 +113,8 @@ fn encode_again(
 /// A body made by hand: the counts are what the caller says.
 fn raw_body(operations: u32, groups: &[(u32, u32)], bytes: &[u8]) -> Vec<u8> {
     let mut body = assemble(&HEADER, &[(0, &one_get())])[..HEADER_BYTES].to_vec();
-    body[48..52].copy_from_slice(&operations.to_le_bytes());
-    body[52..56].copy_from_slice(&(groups.len() as u32).to_le_bytes());
+    body[COUNTS..COUNTS + 4].copy_from_slice(&operations.to_le_bytes());
+    body[COUNTS + 4..].copy_from_slice(&(groups.len() as u32).to_le_bytes());
     for (partition, operations) in groups {
         body.extend_from_slice(&partition.to_le_bytes());
         body.extend_from_slice(&operations.to_le_bytes());
@@ -113,10 +135,23 @@ fn group_of(operations: &[Operation<'_>]) -> GroupEncoder {
     group
 }
 
-/// The body of a batch of one operation, which may break limits.
-fn body_of(action: Action<'_>) -> Bytes {
-    assemble(&HEADER, &[(0, &group_of(&[Operation { key: b"k", action }]))])
+/// The body of a batch of operations on one key, which may break limits.
+fn body_under(header: &BatchHeader, actions: &[Action<'_>]) -> Bytes {
+    let operations = actions.iter().map(|action| Operation { key: b"k", action: *action });
+    assemble(header, &[(0, &group_of(&operations.collect::<Vec<_>>()))])
 }
+
+fn body_of(action: Action<'_>) -> Bytes {
+    body_under(&HEADER, &[action])
+}
+
+const ACTIONS: [Action<'static>; 5] = [
+    Action::Get,
+    Action::Put { value: b"value" },
+    Action::Delete,
+    Action::CompareAndSwap { expected: Some(b"a"), value: b"b" },
+    Action::Increment { by: 1 },
+];
 
 // Random batches.
 
@@ -174,13 +209,13 @@ type Listed<'a> = Vec<(u32, u64, Operation<'a>)>;
 /// Groups operations as a client does; returns what the decoder should yield, and the body.
 fn encode_random<'a>(
     header: &BatchHeader,
-    map: &PartitionMap,
+    map: &Map,
     operations: &'a [(Vec<u8>, OwnedAction, u64)],
 ) -> (Listed<'a>, Bytes) {
     let mut offset = 0;
     let mut listed: Listed<'a> = Vec::new();
     for (key, action, gap) in operations {
-        let partition = Placement::partition_of(map, key).expect("the server owns all keys");
+        let (partition, _) = map.place(key);
         listed.push((partition, offset, Operation { key, action: action.borrow() }));
         offset += gap;
     }
@@ -200,16 +235,15 @@ fn encode_random<'a>(
 
 prop_compose! {
     fn random_header()(
-        (boot_id, number) in any::<(u64, u64)>(),
-        (lane, epoch) in any::<(u32, u32)>(),
-        sequence in 1..=u64::MAX,
+        (data_id, session_number) in any::<(u64, u64)>(),
+        (shard, lane, epoch) in any::<(u32, u32, u32)>(),
+        number in 1..=u64::MAX,
         open in any::<u64>(),
         first_stamp in 0..1u64 << 60,
     ) -> BatchHeader {
-        let session = SessionId { boot_id, number };
-        BatchHeader {
-            session, lane, epoch, sequence, lowest_open: open % sequence + 1, first_stamp,
-        }
+        let session = SessionId { data_id, number: session_number };
+        let lowest_open = open % number + 1;
+        BatchHeader { session, shard, lane, epoch, number, lowest_open, first_stamp }
     }
 }
 
@@ -221,11 +255,15 @@ proptest! {
         header in random_header(),
         operations in operations(),
         partitions in 1..200u32,
+        shards in 1..4u32,
     ) {
-        let map = PartitionMap::new(Place::SOLE, partitions);
+        let map = Map::new(Shard::new(1, shards).unwrap(), partitions);
         let (listed, body) = encode_random(&header, &map, &operations);
         let (read, groups, entries) = decode_by(&map, &body).unwrap();
-        prop_assert_eq!(read, header);
+        let mutations = listed.iter().filter(|(.., operation)| operation.action != Action::Get);
+        let is_owned = listed.iter().all(|(.., operation)| map.place(operation.key).1);
+        prop_assert_eq!(read, Decoded { header, mutations: mutations.count(), is_owned });
+        prop_assert_eq!(read_header(&body), Some(header));
         prop_assert_eq!(entries.len(), listed.len());
         let decoded = Operations::new(&body, &entries);
         let partitions = groups
@@ -243,9 +281,9 @@ proptest! {
 
     #[test]
     fn a_batch_cut_off_anywhere_is_refused(operations in operations()) {
-        let (_, body) = encode_random(&HEADER, &sole(), &operations);
+        let (_, body) = encode_random(&HEADER, sole(), &operations);
         for length in 0..body.len() {
-            prop_assert!(decode_by(&sole(), &body[..length]).is_err(), "at {} bytes", length);
+            prop_assert!(decode_by(sole(), &body[..length]).is_err(), "at {} bytes", length);
         }
     }
 
@@ -254,9 +292,9 @@ proptest! {
         operations in operations(),
         damages in damages(),
     ) {
-        let (_, body) = encode_random(&HEADER, &sole(), &operations);
+        let (_, body) = encode_random(&HEADER, sole(), &operations);
         let body = damaged(&body, &damages);
-        if let Ok((header, groups, entries)) = decode_by(&sole(), &body) {
+        if let Ok((Decoded { header, .. }, groups, entries)) = decode_by(sole(), &body) {
             let decoded = Operations::new(&body, &entries);
             for index in 0..decoded.len() {
                 prop_assert_eq!(decoded.get(index).check(), Ok(()));
@@ -270,13 +308,13 @@ proptest! {
         garbage in vec(any::<u8>(), 0..300),
         operations in vec((0..7u8, 0..4u8, 0..4u8, any::<u8>(), 0..4u8, any::<u8>()), 1..20),
     ) {
-        prop_assert!(decode_by(&sole(), &garbage).is_err(), "random counts are out of bounds");
+        prop_assert!(decode_by(sole(), &garbage).is_err(), "random counts are out of bounds");
         // Garbage that gets further: the header is right and the operations look like some.
         let bytes: Vec<u8> =
             operations.iter().flat_map(|o| [o.0, o.1, o.2, o.3, o.4, o.5]).collect();
         let count = operations.len() as u32;
         let body = raw_body(count, &[(0, count)], &bytes);
-        if let Ok((header, groups, entries)) = decode_by(&sole(), &body) {
+        if let Ok((Decoded { header, .. }, groups, entries)) = decode_by(sole(), &body) {
             prop_assert_eq!(encode_again(&body, &header, &groups, &entries), &body);
         }
     }
@@ -286,9 +324,9 @@ proptest! {
 
 #[test]
 fn the_raw_body_of_the_tests_is_a_batch() {
-    let (header, groups, entries) =
-        decode_by(&sole(), &raw_body(1, &[(0, 1)], &get(b"k"))).unwrap();
-    assert_eq!(header, HEADER);
+    let (decoded, groups, entries) =
+        decode_by(sole(), &raw_body(1, &[(0, 1)], &get(b"k"))).unwrap();
+    assert_eq!(decoded, Decoded { header: HEADER, mutations: 0, is_owned: true });
     assert_eq!(groups, [Group { partition: 0, operations: 1 }]);
     assert_eq!(entries.len(), 1);
 }
@@ -303,6 +341,7 @@ fn a_body_shorter_than_its_header_is_refused() {
     for length in 0..HEADER_BYTES {
         let error = refusal(&vec![0xa5; length]);
         assert_eq!(error, BatchError::CutOff { part: "the header", offset: length });
+        assert_eq!(read_header(&vec![0xa5; length]), None);
     }
 }
 
@@ -312,20 +351,129 @@ fn a_body_over_the_limit_is_refused() {
     assert!(matches!(error, BatchError::OutOfBounds { what: "the length of the batch", .. }));
 }
 
+fn numbered(number: u64, lowest_open: u64) -> BatchHeader {
+    BatchHeader { number, lowest_open, ..HEADER }
+}
+
 #[test]
 fn numbers_of_lanes_start_at_one_and_do_not_pass_each_other() {
-    for (sequence, lowest_open) in [(0, 0), (0, 1), (1, 0), (1, 2), (5, u64::MAX)] {
-        let header = BatchHeader { sequence, lowest_open, ..HEADER };
-        let body = assemble(&header, &[(0, &one_get())]);
-        assert!(
-            matches!(refusal(&body), BatchError::OutOfBounds { got, .. } if got == lowest_open)
-        );
+    let number_is_0 = ("the number of a batch that mutates", 0);
+    let open = |got| ("the lowest open number", got);
+    for action in &ACTIONS[1..] {
+        // One mutation among reads is enough.
+        for actions in [&[*action][..], &[Action::Get, *action, Action::Get]] {
+            for (number, lowest_open) in [(1, 1), (5, 5), (u64::MAX, 1), (u64::MAX, u64::MAX)] {
+                let header = numbered(number, lowest_open);
+                let (decoded, ..) = decode_by(sole(), &body_under(&header, actions)).unwrap();
+                assert_eq!(decoded, Decoded { header, mutations: 1, is_owned: true });
+            }
+            for (number, lowest_open, expected) in [
+                (0, 0, number_is_0),
+                (0, 1, number_is_0),
+                (1, 0, open(0)),
+                (1, 2, open(2)),
+                (5, 6, open(6)),
+                (5, u64::MAX, open(u64::MAX)),
+            ] {
+                let error = refusal(&body_under(&numbered(number, lowest_open), actions));
+                assert!(
+                    matches!(error, BatchError::OutOfBounds { what, got, .. }
+                        if (what, got) == expected),
+                    "{error}"
+                );
+            }
+        }
     }
-    for (sequence, lowest_open) in [(1, 1), (u64::MAX, 1), (u64::MAX, u64::MAX)] {
-        let header = BatchHeader { sequence, lowest_open, ..HEADER };
-        let body = assemble(&header, &[(0, &one_get())]);
-        assert_eq!(decode_by(&sole(), &body).unwrap().0, header);
+}
+
+#[test]
+fn reads_alone_follow_any_number_and_open_at_most_the_next() {
+    for actions in [&[Action::Get][..], &[Action::Get; 3]] {
+        for (number, lowest_open) in
+            [(0, 1), (1, 1), (1, 2), (5, 6), (u64::MAX, 1), (u64::MAX, u64::MAX)]
+        {
+            let header = numbered(number, lowest_open);
+            let (decoded, ..) = decode_by(sole(), &body_under(&header, actions)).unwrap();
+            assert_eq!(decoded, Decoded { header, mutations: 0, is_owned: true });
+        }
+        for (number, lowest_open) in [(0, 0), (0, 2), (1, 0), (1, 3), (5, 7), (5, u64::MAX)] {
+            let error = refusal(&body_under(&numbered(number, lowest_open), actions));
+            assert!(matches!(error, BatchError::OutOfBounds { what, got, .. }
+                    if what == "the lowest open number" && got == lowest_open));
+        }
     }
+}
+
+#[test]
+fn a_reserved_number_that_is_not_zero_is_refused() {
+    let good = body_of(Action::Get);
+    assert!(good[RESERVED..RESERVED + 4] == [0; 4] && decode_by(sole(), &good).is_ok());
+    for at in 0..4 {
+        let mut body = good.to_vec();
+        body[RESERVED + at] = 1;
+        let expected =
+            BatchError::OutOfBounds { what: "a reserved number", got: 1 << (8 * at), bounds: "0" };
+        assert_eq!(refusal(&body), expected);
+    }
+}
+
+#[test]
+fn mutations_are_counted() {
+    let actions = [Action::Get, ACTIONS[1], Action::Get, ACTIONS[2], ACTIONS[3], ACTIONS[4]];
+    assert_eq!(decode_by(sole(), &body_under(&HEADER, &actions)).unwrap().0.mutations, 4);
+    assert_eq!(decode_by(sole(), &body_of(Action::Get)).unwrap().0.mutations, 0);
+}
+
+#[test]
+fn one_foreign_key_makes_a_batch_foreign() {
+    let (first, second) = (Shard::new(1, 2).unwrap(), Shard::new(2, 2).unwrap());
+    let key_of = |shard: Shard| {
+        let slots = shard.first_slots();
+        let mut keys = (0..100u8).map(|number| [b'k', number]);
+        keys.find(|key| slots.contains(slot_of(key))).expect("each shard owns half of the slots")
+    };
+    let (own, foreign) = (key_of(first), key_of(second));
+    for (keys, owners) in [
+        (&[own, own][..], &[first][..]),
+        (&[foreign], &[second]),
+        (&[own, own, foreign], &[]),
+        (&[foreign, own, own], &[]),
+    ] {
+        for action in ACTIONS {
+            let operations: Vec<_> = keys.iter().map(|key| Operation { key, action }).collect();
+            let body = assemble(&HEADER, &[(0, &group_of(&operations))]);
+            for shard in [first, second, Shard::SOLE] {
+                let map = Map::new(shard, 1);
+                let (decoded, _, entries) = decode_by(&map, &body).unwrap();
+                let is_owned = shard == Shard::SOLE || owners.contains(&shard);
+                assert_eq!(decoded.is_owned, is_owned, "{keys:?} of {shard}");
+                // Whoever owns the keys, the operations are read as they are.
+                let read = Operations::new(&body, &entries);
+                for (position, operation) in operations.iter().enumerate() {
+                    assert_eq!(read.get(position), *operation);
+                    assert_eq!(read.hash(position), map.hash(operation.key));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn another_header_leaves_the_operations_as_they_are() {
+    let body = body_under(&HEADER, &ACTIONS);
+    let header = BatchHeader {
+        session: SessionId { data_id: 21, number: 22 },
+        shard: 23,
+        lane: 24,
+        epoch: 25,
+        number: 26,
+        lowest_open: 26,
+        first_stamp: 27,
+    };
+    let again = with_header(&body, &header);
+    assert_eq!(operation_bytes(&again), operation_bytes(&body));
+    assert_eq!(operation_bytes(&body).len(), body.len() - COUNTS);
+    assert_eq!(again, body_under(&header, &ACTIONS));
 }
 
 #[test]
@@ -344,8 +492,8 @@ fn counts_that_lie_allocate_nothing() {
         (2, 1),
     ] {
         let mut body = raw_body(operations, &[(0, 1)], &get(b"k"));
-        body[52..56].copy_from_slice(&group_count.to_le_bytes());
-        let error = decode(&body, &sole(), &mut groups, &mut entries).unwrap_err();
+        body[COUNTS + 4..COUNTS + 8].copy_from_slice(&group_count.to_le_bytes());
+        let error = decode(&body, sole(), &mut groups, &mut entries).unwrap_err();
         assert!(
             matches!(error, BatchError::OutOfBounds { .. } | BatchError::CutOff { .. }),
             "{operations} operations, {group_count} groups: {error}"
@@ -357,7 +505,7 @@ fn counts_that_lie_allocate_nothing() {
 #[test]
 fn groups_that_do_not_add_up_are_refused() {
     let two = [get(b"a"), get(b"b")].concat();
-    decode_by(&sole(), &raw_body(2, &[(0, 1), (0, 1)], &two)).unwrap();
+    decode_by(sole(), &raw_body(2, &[(0, 1), (0, 1)], &two)).unwrap();
     for (counts, sum) in [
         (&[(0, 1)][..], 1),
         (&[(0, 3)], 3),
@@ -402,7 +550,7 @@ fn keys_have_one_to_1024_bytes() {
     for (length, fits) in [(0, false), (1, true), (1024, true), (1025, false)] {
         let key = vec![b'k'; length];
         let group = group_of(&[Operation { key: &key, action: Action::Put { value: b"value" } }]);
-        let decoded = decode_by(&sole(), &assemble(&HEADER, &[(0, &group)]));
+        let decoded = decode_by(sole(), &assemble(&HEADER, &[(0, &group)]));
         if fits {
             assert_eq!(decoded.unwrap().2[0].key_bytes as usize, length);
         } else {
@@ -444,7 +592,7 @@ fn values_have_at_most_one_mebibyte() {
         Action::CompareAndSwap { expected: Some(fits), value: fits },
     ] {
         let body = body_of(action);
-        let entries = decode_by(&sole(), &body).unwrap().2;
+        let entries = decode_by(sole(), &body).unwrap().2;
         assert_eq!(Operations::new(&body, &entries).get(0).action, action);
     }
     for action in [
@@ -464,13 +612,24 @@ fn values_have_at_most_one_mebibyte() {
 
 #[test]
 fn arguments_of_a_cas_that_lie_are_refused() {
-    // The argument has two bytes, and its expected value claims to have two.
-    let body = raw_body(1, &[(0, 1)], &[3, 0, 1, b'k', 2, 3, b'v']);
-    let what = "argument of a CAS";
-    assert_eq!(refusal(&body), BatchError::Malformed { index: 0, what });
-    // An empty argument does not even say whether a value is expected.
-    let body = raw_body(1, &[(0, 1)], &[3, 0, 1, b'k', 0]);
-    assert_eq!(refusal(&body), BatchError::Malformed { index: 0, what });
+    let swap = |argument: &[u8]| {
+        raw_body(1, &[(0, 1)], &[&[3, 0, 1, b'k', argument.len() as u8], argument].concat())
+    };
+    let body = swap(&[2, 0, 0, 0, b'v']);
+    let entries = decode_by(sole(), &body).unwrap().2;
+    let action = Action::CompareAndSwap { expected: Some(b"v"), value: b"" };
+    assert_eq!(Operations::new(&body, &entries).get(0).action, action);
+    for argument in [
+        // The expected value claims to have two bytes, or 4 GiB less two.
+        &[3, 0, 0, 0, b'v'][..],
+        &[0xff, 0xff, 0xff, 0xff, b'v'],
+        // These do not even say whether a value is expected.
+        &[0, 0, 0],
+        &[],
+    ] {
+        let expected = BatchError::Malformed { index: 0, what: "argument of a CAS" };
+        assert_eq!(refusal(&swap(argument)), expected, "{argument:?}");
+    }
 }
 
 #[test]
@@ -479,7 +638,7 @@ fn overlong_numbers_are_refused() {
         ("stamp difference", &[0, 0x80, 0x00, 1, b'k']),
         ("key length", &[0, 0, 0x81, 0x00, b'k']),
         ("value length", &[1, 0, 1, b'k', 0x81, 0x00, b'v']),
-        ("argument of a CAS", &[3, 0, 1, b'k', 3, 0x81, 0x00, b'v']),
+        ("value length", &[3, 0, 1, b'k', 0x84, 0x00, 0, 0, 0, 0]),
     ];
     for (what, bytes) in bodies {
         let body = raw_body(1, &[(0, 1)], bytes);
@@ -493,7 +652,7 @@ fn stamps_do_not_pass_64_bits() {
     for (offset, fits) in [(1, true), (2, false), (u64::MAX, false)] {
         let mut group = one_get();
         group.push(offset, &Operation { key: b"k", action: Action::Get });
-        let decoded = decode_by(&sole(), &assemble(&header, &[(0, &group)]));
+        let decoded = decode_by(sole(), &assemble(&header, &[(0, &group)]));
         if fits {
             decoded.unwrap();
         } else {
@@ -508,12 +667,15 @@ fn bytes_after_the_last_operation_are_refused() {
     let mut body = raw_body(1, &[(0, 1)], &get(b"k"));
     body.extend_from_slice(&get(b"more"));
     assert_eq!(refusal(&body), BatchError::TrailingBytes { bytes: 7 });
+    // Numbers come last: which of them may stand there is known when all operations are.
+    let body = [&body_under(&numbered(0, 0), &ACTIONS)[..], &[0]].concat();
+    assert_eq!(refusal(&body), BatchError::TrailingBytes { bytes: 1 });
 }
 
 #[test]
 fn an_operation_in_the_group_of_another_partition_is_refused() {
-    let map = PartitionMap::new(Place::SOLE, 64);
-    let partition = Placement::partition_of(&map, b"k").unwrap();
+    let map = Map::new(Shard::SOLE, 64);
+    let (partition, _) = map.place(b"k");
     decode_by(&map, &assemble(&HEADER, &[(partition, &one_get())])).unwrap();
     for group in [partition - 1, partition + 1, 4095] {
         let error = decode_by(&map, &assemble(&HEADER, &[(group, &one_get())])).unwrap_err();
@@ -522,35 +684,10 @@ fn an_operation_in_the_group_of_another_partition_is_refused() {
 }
 
 #[test]
-fn an_operation_on_a_foreign_key_becomes_foreign() {
-    let operations = [
-        Operation { key: b"k", action: Action::Get },
-        Operation { key: b"k", action: Action::Put { value: b"value" } },
-        Operation {
-            key: b"k",
-            action: Action::CompareAndSwap { expected: Some(b"a"), value: b"b" },
-        },
-        Operation { key: b"k", action: Action::Increment { by: 1 } },
-    ];
-    let body = assemble(&HEADER, &[(0, &group_of(&operations))]);
-    let owner = crate::shard_map::shard_of(slot_of(b"k"), 2) + 1;
-    for index in [1, 2] {
-        let map = PartitionMap::new(Place::new(index, 2).unwrap(), 1);
-        let (_, _, entries) = decode_by(&map, &body).unwrap();
-        let read = Operations::new(&body, &entries);
-        for (position, operation) in operations.iter().enumerate() {
-            let action = if index == owner { operation.action } else { Action::Foreign };
-            assert_eq!(read.get(position), Operation { key: b"k", action });
-            assert_eq!(read.hash(position), map.hash(b"k"));
-        }
-    }
-}
-
-#[test]
 fn a_batch_of_the_most_operations_and_groups_is_taken() {
     let groups: Vec<GroupEncoder> = (0..BATCH_GROUPS_MAX).map(|_| one_get()).collect();
     let groups: Vec<_> = groups.iter().map(|group| (0, group)).collect();
-    let (_, read, entries) = decode_by(&sole(), &assemble(&HEADER, &groups)).unwrap();
+    let (_, read, entries) = decode_by(sole(), &assemble(&HEADER, &groups)).unwrap();
     assert_eq!((read.len(), entries.len()), (BATCH_GROUPS_MAX, BATCH_OPERATIONS_MAX));
 }
 
@@ -578,12 +715,6 @@ fn stamps_that_descend_are_not_encoded() {
     let mut encoder = GroupEncoder::default();
     encoder.push(5, &Operation { key: b"k", action: Action::Get });
     encoder.push(4, &Operation { key: b"k", action: Action::Get });
-}
-
-#[test]
-#[should_panic(expected = "clients do not send foreign operations")]
-fn foreign_operations_are_not_encoded() {
-    GroupEncoder::default().push(0, &Operation { key: b"k", action: Action::Foreign });
 }
 
 #[test]

@@ -1,12 +1,16 @@
+use bytes::BufMut;
+use model::refusal::Refusal;
+use model::session::{SessionId, SessionOptions};
+use model::slots::Shard;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tarpc::context;
 
 use super::*;
-use crate::batch::SessionId;
-use crate::control::{Hello, SessionOptions, Statistics};
-use crate::reply::{self, Refusal, ReplyHeader};
-use crate::shard_map::Place;
+use crate::control::Hello;
+use crate::frame::{VERSIONS, VersionSpan};
+use crate::limits::DETAIL_BYTES_MAX;
+use crate::reply::{self, ReplyHeader};
 use crate::testing::{config, damaged, damages};
 
 fn client() -> ClientCodec {
@@ -136,7 +140,7 @@ fn answers_in(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Answered>, FrameErro
 fn raw_frame(kind: u8, body: &[u8]) -> BytesMut {
     let mut frame = BytesMut::new();
     frame.put_u32_le(12 + body.len() as u32);
-    frame.put_slice(&[VERSION, kind, 0, 0]);
+    frame.put_slice(&[VERSIONS.least, kind, 0, 0]);
     frame.put_u64_le(77);
     frame.put_slice(body);
     frame
@@ -161,17 +165,19 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn session() -> impl Strategy<Value = SessionId> {
-    any::<(u64, u64)>().prop_map(|(boot_id, number)| SessionId { boot_id, number })
+    any::<(u64, u64)>().prop_map(|(data_id, number)| SessionId { data_id, number })
 }
 
 fn control_request() -> impl Strategy<Value = ControlRequest> {
     prop_oneof![
         Just(ControlRequest::Ping),
-        Just(ControlRequest::Statistics),
-        proptest::option::of(any::<bool>()).prop_map(|send_repeats_once| ControlRequest::Hello {
-            open_session: send_repeats_once
-                .map(|send_repeats_once| SessionOptions { send_repeats_once }),
-        }),
+        (any::<(u8, u8)>(), proptest::option::of(any::<bool>())).prop_map(
+            |((least, most), send_repeats_once)| ControlRequest::Hello {
+                versions: VersionSpan { least, most },
+                open_session: send_repeats_once
+                    .map(|send_repeats_once| SessionOptions { send_repeats_once }),
+            }
+        ),
         (any::<(u64, u32, u32)>(), ".{0,40}").prop_map(
             |((run_id, participant, participants), name)| ControlRequest::Barrier {
                 run_id,
@@ -187,22 +193,22 @@ fn control_request() -> impl Strategy<Value = ControlRequest> {
 }
 
 fn control_response() -> impl Strategy<Value = ControlResponse> {
+    let slots = vec(any::<(u16, u16)>(), 0..20);
     let hello = (any::<[u64; 5]>(), any::<[u32; 3]>(), proptest::option::of(session()), ".{0,20}");
     prop_oneof![
-        any::<u64>().prop_map(|boot_id| ControlResponse::Pong { boot_id }),
+        any::<u64>().prop_map(|data_id| ControlResponse::Pong { data_id }),
         any::<u32>().prop_map(|arrived| ControlResponse::Barrier { arrived }),
         Just(ControlResponse::Closed),
         ".{0,40}".prop_map(ControlResponse::Refused),
-        any::<[u64; 4]>().prop_map(|[operations, keys, sessions, connections]| {
-            ControlResponse::Statistics(Statistics { operations, keys, sessions, connections })
-        }),
-        hello.prop_map(|(longs, words, session, text)| {
+        (any::<u8>(), slots, hello).prop_map(|(version, slots, (longs, words, session, text))| {
             ControlResponse::Hello(Box::new(Hello {
-                boot_id: longs[0],
+                version,
+                data_id: longs[0],
                 session,
                 session_lease_ms: longs[1],
-                place: Place::new(words[0] % 5 + 1, 5).unwrap(),
+                shard: Shard::new(words[0] % 5 + 1, 5).unwrap(),
                 epoch: words[1],
+                slots,
                 partitions: words[2],
                 store: text.clone(),
                 keys: longs[2],
@@ -210,7 +216,7 @@ fn control_response() -> impl Strategy<Value = ControlResponse> {
                 memory_total_bytes: longs[4],
                 host: text.clone(),
                 threads: words[0],
-                version: text,
+                program: text,
             }))
         }),
     ]
@@ -297,7 +303,11 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_refused(garbage in vec(any::<u8>(), 1..200), kind in 1..7u8, pieces in pieces()) {
+    fn garbage_is_refused(
+        garbage in vec(any::<u8>(), 1..200),
+        kind in kind::BATCH_REQUEST..=kind::ERROR,
+        pieces in pieces(),
+    ) {
         prop_assert!(requests_in(&garbage, &pieces).is_err());
         prop_assert!(answers_in(&garbage, &pieces).is_err());
         // Garbage that gets further: a right header, then a body of another kind's shape.
@@ -318,9 +328,9 @@ fn garbage_bytes_are_another_version() {
 
 #[test]
 fn another_version_is_refused() {
-    for version in [0, VERSION + 1, 255] {
+    for version in [0, VERSIONS.least - 1, VERSIONS.most + 1, 255] {
         let mut frame = ping();
-        frame[4] = version;
+        frame[VERSION_AT] = version;
         let error = requests_in(&frame, &[usize::MAX]).unwrap_err();
         assert!(matches!(error, FrameError::Version { got } if got == version));
     }
@@ -328,14 +338,16 @@ fn another_version_is_refused() {
 
 #[test]
 fn each_side_takes_its_own_kinds_only() {
+    const SERVER_KINDS: [u8; 3] = [kind::BATCH_REQUEST, kind::CONTROL_REQUEST, kind::CANCEL];
+    const CLIENT_KINDS: [u8; 3] = [kind::BATCH_REPLY, kind::CONTROL_REPLY, kind::ERROR];
     for kind in 0..=u8::MAX {
         let frame = raw_frame(kind, &[]);
         let unexpected =
             |error: FrameError| matches!(error, FrameError::Kind { kind: got } if got == kind);
         let taken_by_server = !requests_in(&frame, &[usize::MAX]).is_err_and(unexpected);
-        assert_eq!(taken_by_server, (1..=3).contains(&kind), "{kind}");
+        assert_eq!(taken_by_server, SERVER_KINDS.contains(&kind), "{kind}");
         let taken_by_client = !answers_in(&frame, &[usize::MAX]).is_err_and(unexpected);
-        assert_eq!(taken_by_client, (4..=6).contains(&kind), "{kind}");
+        assert_eq!(taken_by_client, CLIENT_KINDS.contains(&kind), "{kind}");
     }
 }
 
@@ -346,37 +358,6 @@ fn reserved_bytes_are_zero() {
         frame[offset] = 1;
         let error = requests_in(&frame, &[usize::MAX]).unwrap_err();
         assert!(matches!(error, FrameError::Reserved));
-    }
-}
-
-#[test]
-fn lengths_out_of_bounds_are_refused_as_soon_as_the_header_is_there() {
-    for (kind, most) in [
-        (kind::BATCH_REQUEST, FRAME_BYTES_MAX),
-        (kind::CONTROL_REQUEST, CONTROL_BYTES_MAX),
-        (kind::CANCEL, 0),
-        (kind::BATCH_REPLY, FRAME_BYTES_MAX),
-        (kind::CONTROL_REPLY, CONTROL_BYTES_MAX),
-        (kind::ERROR, DETAIL_BYTES_MAX),
-    ] {
-        let next = |announced: u32| {
-            let mut frame = raw_frame(kind, &[]);
-            frame[..4].copy_from_slice(&announced.to_le_bytes());
-            let mut buffer = frame.clone();
-            let outcome = if kind <= kind::CANCEL {
-                server().decode(&mut buffer).map(|item| item.is_some())
-            } else {
-                client().decode(&mut buffer).map(|item| item.is_some())
-            };
-            assert!(buffer.capacity() <= FRAME_HEADER_BYTES + UNTRUSTED_BYTES);
-            outcome
-        };
-        for announced in [0, 11, 12 + most as u32 + 1, u32::MAX] {
-            let error = next(announced).unwrap_err();
-            assert!(matches!(error, FrameError::Length { bytes, least: 12, most: greatest }
-                    if bytes == u64::from(announced) && greatest == 12 + most));
-        }
-        assert_eq!(next(12 + most as u32).unwrap(), most == 0, "more is awaited");
     }
 }
 
@@ -401,12 +382,29 @@ fn control_messages_with_trailing_bytes_are_refused() {
     let response = postcard::to_stdvec(&ControlResponse::Closed).unwrap();
     let frame = raw_frame(kind::CONTROL_REPLY, &[&response[..], &[0]].concat());
     refused(answers_in(&frame, &[9]).map(drop), "1 bytes follow");
-    // No such variant, an empty body, a string longer than the message, a place that is none.
-    for body in [&[99][..], &[], &[5, 0xff, 0xff, 0xff, 0xff, 0x0f, b'x']] {
+    // No such variant, an empty body, a string longer than the message.
+    for body in [&[99][..], &[], &[4, 0xff, 0xff, 0xff, 0xff, 0x0f, b'x']] {
         refused(answers_in(&raw_frame(kind::CONTROL_REPLY, body), &[9]).map(drop), "decoded");
     }
-    let hello = [&[0, 1, 0, 1, 0, 0][..], &[1; 20]].concat();
-    refused(answers_in(&raw_frame(kind::CONTROL_REPLY, &hello), &[9]).map(drop), "decoded");
+}
+
+#[test]
+fn a_hello_of_a_shard_that_is_none_is_refused() {
+    let shard = Shard::new(2, 4).unwrap();
+    let hello = Hello::of(shard, 5, 64);
+    assert_eq!((hello.version, hello.data_id, hello.partitions), (VERSIONS.least, 5, 64));
+    assert_eq!((hello.shard, &hello.slots[..]), (shard, &[(4096, 8191)][..]));
+    let body = postcard::to_stdvec(&ControlResponse::Hello(Box::new(hello))).unwrap();
+    let at = body.windows(2).position(|bytes| bytes == [2, 4]).unwrap();
+    for (index, count, is_shard) in
+        [(2, 4, true), (4, 4, true), (0, 4, false), (5, 4, false), (0, 0, false), (1, 0, false)]
+    {
+        let mut body = body.clone();
+        body[at..at + 2].copy_from_slice(&[index, count]);
+        let read = answers_in(&raw_frame(kind::CONTROL_REPLY, &body), &[9]);
+        assert_eq!(read.is_ok(), is_shard, "{index}/{count}");
+        assert!(read.err().is_none_or(|error| matches!(error, FrameError::Control(_))));
+    }
 }
 
 #[test]
@@ -444,34 +442,6 @@ fn errors_are_of_one_request_or_of_the_connection() {
 // Memory.
 
 #[test]
-fn an_announced_frame_gets_memory_only_as_its_bytes_arrive() {
-    let mut frame = raw_frame(kind::BATCH_REQUEST, &[]);
-    let total = FRAME_HEADER_BYTES + FRAME_BYTES_MAX;
-    frame[..4].copy_from_slice(&(total as u32 - 4).to_le_bytes());
-    let mut codec = server();
-    let mut buffer = BytesMut::from(&frame[..]);
-    assert!(codec.decode(&mut buffer).unwrap().is_none());
-    assert!(buffer.capacity() >= UNTRUSTED_BYTES, "the next read has room");
-    assert!(buffer.capacity() <= FRAME_HEADER_BYTES + UNTRUSTED_BYTES);
-    while buffer.len() < total {
-        let arrives = 8_000.min(total - buffer.len());
-        buffer.put_bytes(7, arrives);
-        let arrived = buffer.len();
-        let item = codec.decode(&mut buffer).unwrap();
-        assert_eq!(item.is_some(), arrived == total);
-        assert!(buffer.capacity() <= 4 * arrived + 2 * UNTRUSTED_BYTES);
-        assert!(buffer.capacity() <= 2 * total);
-        if item.is_some() {
-            break;
-        }
-    }
-    // The peer has filled so much once, so its next frame gets its memory at once.
-    let mut buffer = BytesMut::from(&frame[..]);
-    assert!(codec.decode(&mut buffer).unwrap().is_none());
-    assert!((total..2 * total).contains(&buffer.capacity()));
-}
-
-#[test]
 fn a_body_shares_the_memory_that_it_arrived_in() {
     let mut buffer = sent_bytes(&[Sent::Request(1, Request::Batch(Bytes::from(vec![7; 1000])))]);
     let address = buffer[FRAME_HEADER_BYTES..].as_ptr();
@@ -484,7 +454,7 @@ fn a_body_shares_the_memory_that_it_arrived_in() {
 
 #[test]
 fn a_reply_becomes_the_buffer_that_is_sent_and_the_old_one_is_spare() {
-    let header = ReplyHeader { boot_id: 1, sequence: 2, epoch: 3 };
+    let header = ReplyHeader { data_id: 1, number: 2, epoch: 3 };
     let reply = || reply::refuse(&header, Refusal::Throttled, "try again later");
     let spare = BufferPool::default();
     let mut codec = ServerCodec::new(spare.clone());

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use proto::operation::{Action, Operation, OperationBuffer, Outcome, OutcomeSink};
+use model::operation::{Action, Operation};
+use model::operations::OperationBuffer;
+use model::outcome::{Outcome, OutcomeSink};
 use store::{PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store};
 
 /// Bytes of each value, as the testbed's workloads write them.

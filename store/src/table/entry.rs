@@ -1,16 +1,16 @@
 //! How an entry lies in its slot.
 
-use proto::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use model::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// Longest value that lies in its entry, in bytes. Larger ones are allocated apart, exactly as
-/// large as they are: size classes would waste up to an eighth of them.
+/// Longest value that lies in its entry, in bytes. Larger ones are
+/// [long values](super::long_values), and the entry holds their number.
 pub(super) const VALUE_BYTES_INLINE_MAX: usize = 2048;
 
 /// Largest slot that an entry asks for, in bytes.
 pub(super) const SLOT_BYTES_MAX: usize = HEADER_BYTES + KEY_BYTES_MAX + VALUE_BYTES_INLINE_MAX;
 
 const HEADER_BYTES: usize = 8;
-const APART_BYTES: usize = 4;
+const NUMBER_BYTES: usize = 4;
 const VALUE_BYTES_BITS: u32 = 21;
 
 const _: () = assert!(VALUE_BYTES_MAX < 1 << VALUE_BYTES_BITS, "a value's length has 21 bits");
@@ -21,8 +21,8 @@ const _: () = assert!(KEY_BYTES_MAX < 1 << (32 - VALUE_BYTES_BITS), "a key's len
 /// 1. the low half of the key's hash, `u32`: it decides the bucket when the index grows
 /// 2. lengths, `u32`: of the value in the low 21 bits, of the key in the upper 11
 /// 3. the key
-/// 4. the value; or, if it is longer than [`VALUE_BYTES_INLINE_MAX`], its number among the values
-///    that are kept apart, `u32`
+/// 4. the value; or, if it is longer than [`VALUE_BYTES_INLINE_MAX`], its number among the long
+///    values, `u32`
 ///
 /// All numbers are little-endian.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,13 +67,13 @@ impl Header {
         &slot[HEADER_BYTES + self.key_bytes as usize..][..self.value_bytes as usize]
     }
 
-    /// The number of the value, if it is kept apart.
+    /// The number of the value, if it is long.
     #[inline]
-    pub(super) fn apart(&self, slot: &[u8]) -> Option<u32> {
+    pub(super) fn long_value(&self, slot: &[u8]) -> Option<u32> {
         if self.value_bytes as usize <= VALUE_BYTES_INLINE_MAX {
             return None;
         }
-        let number = &slot[HEADER_BYTES + self.key_bytes as usize..][..APART_BYTES];
+        let number = &slot[HEADER_BYTES + self.key_bytes as usize..][..NUMBER_BYTES];
         Some(u32::from_le_bytes(number.try_into().expect("the number has four bytes")))
     }
 
@@ -81,7 +81,7 @@ impl Header {
     #[inline]
     pub(super) fn slot_bytes(&self) -> usize {
         let value_bytes = self.value_bytes as usize;
-        let tail = if value_bytes > VALUE_BYTES_INLINE_MAX { APART_BYTES } else { value_bytes };
+        let tail = if value_bytes > VALUE_BYTES_INLINE_MAX { NUMBER_BYTES } else { value_bytes };
         HEADER_BYTES + self.key_bytes as usize + tail
     }
 }
@@ -130,7 +130,7 @@ mod tests {
         for value in [&value[..0], &value[..1], &value] {
             for key in [&b"k"[..], &[1; KEY_BYTES_MAX]] {
                 let (header, slot) = round_trip(key, value, value.len());
-                assert_eq!(header.apart(&slot), None);
+                assert_eq!(header.long_value(&slot), None);
                 assert_eq!(header.value(&slot), value);
             }
         }
@@ -140,7 +140,7 @@ mod tests {
     fn long_values_leave_their_number() {
         for value_bytes in [VALUE_BYTES_INLINE_MAX + 1, VALUE_BYTES_MAX] {
             let (header, slot) = round_trip(b"key", &3u32.to_le_bytes(), value_bytes);
-            assert_eq!(header.apart(&slot), Some(3));
+            assert_eq!(header.long_value(&slot), Some(3));
         }
     }
 }

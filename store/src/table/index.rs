@@ -36,7 +36,7 @@ enum Name {
 
 /// Where a reference stands in the index. Valid until the index changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) reference: u32,
     bucket: Name,
     position: usize,
@@ -66,10 +66,10 @@ impl Index {
         self.len
     }
 
-    /// See [`Pieces::settle`].
+    /// See [`Pieces::move_to_huge_page`].
     #[inline]
-    pub(super) fn settle(&mut self) {
-        self.pieces.settle();
+    pub(super) fn move_to_huge_page(&mut self) {
+        self.pieces.move_to_huge_page();
     }
 
     /// The number of the bucket that a hash belongs into. Only its low half counts.
@@ -113,14 +113,14 @@ impl Index {
         Some(bucket::reference(home, position))
     }
 
-    /// The place of the reference with this hash that `is_sought` accepts.
+    /// The location of the reference with this hash that `is_sought` accepts.
     #[inline]
     pub(super) fn find(
         &self,
         hash: u64,
         slab: &Slab,
         mut is_sought: impl FnMut(u32) -> bool,
-    ) -> Option<Place> {
+    ) -> Option<Location> {
         let number = self.number(hash as u32);
         let mut name = Name::Home(number);
         let mut held = self.home(number);
@@ -128,7 +128,7 @@ impl Index {
             for position in bucket::positions(held, bucket::tag_of(hash)) {
                 let reference = bucket::reference(held, position);
                 if is_sought(reference) {
-                    return Some(Place { reference, bucket: name, position });
+                    return Some(Location { reference, bucket: name, position });
                 }
             }
             let slot = bucket::next(held)?;
@@ -147,17 +147,17 @@ impl Index {
     }
 
     /// Puts another reference where one was found.
-    pub(super) fn redirect(&mut self, place: &Place, reference: u32, slab: &mut Slab) {
-        let held = self.bucket_mut(place.bucket, slab);
-        debug_assert!(bucket::reference(held, place.position) == place.reference);
-        bucket::set_reference(held, place.position, reference);
+    pub(super) fn redirect(&mut self, location: &Location, reference: u32, slab: &mut Slab) {
+        let held = self.bucket_mut(location.bucket, slab);
+        debug_assert!(bucket::reference(held, location.position) == location.reference);
+        bucket::set_reference(held, location.position, reference);
     }
 
     /// Removes the reference that was found.
-    pub(super) fn remove(&mut self, place: &Place, slab: &mut Slab) {
-        let held = self.bucket_mut(place.bucket, slab);
-        debug_assert!(bucket::reference(held, place.position) == place.reference);
-        bucket::set_tag(held, place.position, 0);
+    pub(super) fn remove(&mut self, location: &Location, slab: &mut Slab) {
+        let held = self.bucket_mut(location.bucket, slab);
+        debug_assert!(bucket::reference(held, location.position) == location.reference);
+        bucket::set_tag(held, location.position, 0);
         self.len -= 1;
     }
 
@@ -201,9 +201,7 @@ impl Index {
                     self.add(self.number(hash), tag, reference, slab);
                 }
             }
-            let Some(slot) = bucket::next(&chain) else {
-                return;
-            };
+            let Some(slot) = bucket::next(&chain) else { return };
             chain = *overflow(slab, slot);
             slab.free(slot);
         }
@@ -235,13 +233,13 @@ mod tests {
             reference
         }
 
-        fn find(&self, hash: u64, reference: u32) -> Option<Place> {
+        fn find(&self, hash: u64, reference: u32) -> Option<Location> {
             self.index.find(hash, &self.slab, |held| held == reference)
         }
 
         fn remove(&mut self, hash: u64, reference: u32) {
-            let place = self.find(hash, reference).expect("it was inserted");
-            self.index.remove(&place, &mut self.slab);
+            let location = self.find(hash, reference).expect("it was inserted");
+            self.index.remove(&location, &mut self.slab);
             self.slab.free(reference);
         }
 
@@ -269,8 +267,8 @@ mod tests {
             fixture.remove(spread(number), references[number as usize]);
         }
         for number in 0..count {
-            let place = fixture.find(spread(number), references[number as usize]);
-            assert_eq!(place.is_some(), number % 2 == 1, "{number}");
+            let location = fixture.find(spread(number), references[number as usize]);
+            assert_eq!(location.is_some(), number % 2 == 1, "{number}");
         }
         assert_eq!(fixture.index.len() as u64, count / 2);
         assert_eq!(fixture.find(spread(count), references[1]), None);

@@ -1,8 +1,8 @@
 //! Slots of fixed sizes for entries, cut from chunks.
 //!
-//! A chunk is one piece of memory. It serves one *size class* at a time. Classes are 16 bytes apart up to 256 bytes and
-//! then eight to a doubling, so that a slot is less than 16 bytes or an eighth larger than asked
-//! for. A chunk whose slots are all free serves whichever class asks next.
+//! A chunk is one piece of memory. It serves one *size class* at a time. Classes are 16 bytes apart
+//! up to 256 bytes and then eight to a doubling, so that a slot is less than 16 bytes or an eighth
+//! larger than asked for. A chunk whose slots are all free serves whichever class asks next.
 
 use super::entry::SLOT_BYTES_MAX;
 use super::memory::{PIECE_BYTES, Pieces};
@@ -91,10 +91,10 @@ impl Default for Slab {
 }
 
 impl Slab {
-    /// See [`Pieces::settle`].
+    /// See [`Pieces::move_to_huge_page`].
     #[inline]
-    pub(super) fn settle(&mut self) {
-        self.memory.settle();
+    pub(super) fn move_to_huge_page(&mut self) {
+        self.memory.move_to_huge_page();
     }
 
     /// The bytes from the slot's start to the end of its chunk.
@@ -114,21 +114,17 @@ impl Slab {
     /// A slot for so many bytes, at least 1 and at most [`SLOT_BYTES_MAX`].
     pub(super) fn allocate(&mut self, bytes: usize) -> u32 {
         let class = class_of(bytes);
-        let number = match self.open[class].last() {
-            Some(number) => *number,
-            None => self.open_chunk(class),
-        };
+        let open = self.open[class].last().copied();
+        let number = open.unwrap_or_else(|| self.open_chunk(class));
         let chunk = &mut self.chunks[number as usize];
         let place = if chunk.freed == NONE {
-            let place = chunk.fresh;
-            chunk.fresh += granules_of(class) as u16;
-            place
+            let next = chunk.fresh + granules_of(class) as u16;
+            std::mem::replace(&mut chunk.fresh, next)
         } else {
-            let place = chunk.freed;
-            let start = usize::from(place) * GRANULE_BYTES;
+            let start = usize::from(chunk.freed) * GRANULE_BYTES;
             let memory = self.memory.get(number as usize);
-            chunk.freed = u16::from_le_bytes([memory[start], memory[start + 1]]);
-            place
+            let next = u16::from_le_bytes([memory[start], memory[start + 1]]);
+            std::mem::replace(&mut chunk.freed, next)
         };
         chunk.used += 1;
         if chunk.is_full() {
@@ -181,36 +177,6 @@ impl Slab {
 fn locate(reference: u32) -> (usize, usize) {
     let start = (reference % CHUNK_GRANULES) as usize * GRANULE_BYTES;
     ((reference / CHUNK_GRANULES) as usize, start)
-}
-
-/// Long values, each in an allocation of its own.
-#[derive(Debug, Default)]
-pub(super) struct Apart {
-    values: Vec<Option<Box<[u8]>>>,
-    unused: Vec<u32>,
-}
-
-impl Apart {
-    /// Keeps a copy of `value` and returns its number.
-    pub(super) fn insert(&mut self, value: &[u8]) -> u32 {
-        let number = self.unused.pop().unwrap_or_else(|| {
-            self.values.push(None);
-            u32::try_from(self.values.len() - 1).expect("there are fewer than 2^32 long values")
-        });
-        self.values[number as usize] = Some(value.into());
-        number
-    }
-
-    /// The value with this number.
-    pub(super) fn get(&self, number: u32) -> &[u8] {
-        self.values[number as usize].as_deref().expect("entries name values that are kept")
-    }
-
-    /// Drops the value with this number.
-    pub(super) fn remove(&mut self, number: u32) {
-        self.values[number as usize] = None;
-        self.unused.push(number);
-    }
 }
 
 #[cfg(test)]
@@ -284,16 +250,5 @@ mod tests {
         fill(&mut slab, 1_000, (chunks * (PIECE_BYTES / 1_024)) as u32);
         assert_eq!(slab.chunks.len(), chunks);
         assert!(slab.empty.is_empty());
-    }
-
-    #[test]
-    fn long_values_come_and_go() {
-        let mut apart = Apart::default();
-        let first = apart.insert(b"first");
-        let second = apart.insert(b"second");
-        apart.remove(first);
-        assert_eq!(apart.get(second), b"second");
-        assert_eq!(apart.insert(b"third"), first, "the number is used again");
-        assert_eq!(apart.get(first), b"third");
     }
 }

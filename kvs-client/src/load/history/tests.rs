@@ -34,7 +34,7 @@ fn outcomes_tell_what_was_seen_and_left() {
         (Kind::Swap, Outcome::Done, EXPECTED, Own),
         (Kind::Swap, Outcome::Mismatch(Some(value)), SEEN, Nothing),
         (Kind::Swap, Outcome::Mismatch(None), Value::Missing, Nothing),
-        (Kind::Swap, Outcome::MismatchNotRecorded, Value::NotKnown, Nothing),
+        (Kind::Swap, Outcome::MismatchUntold, Value::NotKnown, Nothing),
         (Kind::Increment, Outcome::Counter(3), Value::NotKnown, Number(3)),
     ] {
         assert_eq!(told_of(kind, Ok(outcome)), (Ending::Ok, read, written), "{kind:?} {outcome:?}");
@@ -56,7 +56,9 @@ fn what_has_no_outcome_is_failed_or_unknown_and_never_ok() {
         let (ending, read, left) = told_of(kind, Err(FailureClass::Unknown));
         assert_eq!((ending, left), (Ending::Unknown, written), "{kind:?}");
         assert_eq!(read == EXPECTED, kind == Kind::Swap, "{kind:?}");
-        let (ending, ..) = told_of(kind, Ok(Outcome::NotRecorded));
+        let is_count = kind == Kind::Increment;
+        let wrong = if is_count { Outcome::Value(&b"1"[..]) } else { Outcome::Counter(1) };
+        let (ending, ..) = told_of(kind, Ok(wrong));
         assert_eq!(ending, Ending::Unknown, "{kind:?}: an answer of the wrong kind");
     }
 }
@@ -226,8 +228,8 @@ async fn a_batch_that_was_never_sent_has_failed() {
     (plan.invoked_ns, plan.first_stamp) = (monotonic_ns(), 100);
     let lane = client.lane();
     for planned in &plan.operations {
-        let boots: Vec<u64> = client.servers().iter().map(|server| server.boot_id).collect();
-        let boot = lane.boot_id(&history_key(*planned).to_bytes());
+        let boots: Vec<u64> = client.servers().iter().map(|server| server.data_id).collect();
+        let boot = lane.data_id(&history_key(*planned).to_bytes());
         assert!(boots.contains(&boot), "{planned:?} belongs to the life of a server");
     }
     let mut history = WorkerHistory::new(Recorders::new(&writer, 1), &settings, 0);

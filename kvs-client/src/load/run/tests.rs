@@ -128,7 +128,7 @@ async fn stalled(name: &str, args: &[&str]) -> RunResult {
     let (servers, hosts) = start_all(1, "partitioned").await;
     let gate = Arc::new(Gate::default());
     let stall = async {
-        while servers[0].service.statistics().snapshot().counts.operations() < 2000 + 300 {
+        while servers[0].service.counters().tally().operations() < 2000 + 300 {
             tokio::task::yield_now().await;
         }
         gate.set(true);
@@ -361,7 +361,7 @@ async fn an_interrupt_leaves_unknown_what_was_not_answered_and_no_more() {
     let interrupt = Interrupt::new();
     let args = ["-secs", "3600", "-workload", "A", "-depth", "2", "-history", path];
     let running = run_until(&hosts, "silent", &args, interrupt.clone());
-    let executed = || servers[0].service.statistics().snapshot().operations();
+    let executed = || servers[0].service.counters().tally().operations();
     let watching = async {
         while executed() < 5000 {
             tokio::task::yield_now().await;
@@ -374,7 +374,7 @@ async fn an_interrupt_leaves_unknown_what_was_not_answered_and_no_more() {
     assert_eq!(ending, Ending::Faulty);
     assert!(result.unknown > 0, "{result:?}");
     assert_eq!(result.acknowledged[0].operations, executed(), "{result:?}");
-    let silent = servers[1].service.statistics().snapshot().operations();
+    let silent = servers[1].service.counters().tally().operations();
     assert!(result.acknowledged[1].operations < silent + result.unknown, "{result:?}");
     let options = checker::Options::default();
     let checked = checker::check(std::slice::from_ref(&history), &options, &|_| ());

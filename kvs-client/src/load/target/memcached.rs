@@ -99,7 +99,7 @@ async fn describe(
     Ok(ServerInfo {
         endpoint: address.endpoint(),
         place: "1/1".to_owned(),
-        boot_id: started << 32 | number(&stats, "pid"),
+        data_id: started << 32 | number(&stats, "pid"),
         store: "memcached".to_owned(),
         partitions: 1,
         threads: number(&stats, "threads") as u32,

@@ -93,7 +93,7 @@ impl<L: Link> Target for Peer<L> {
     fn stream(&self, worker: usize) -> PeerStream<L> {
         PeerStream {
             link: self.links[worker % self.links.len()].clone(),
-            boot_id: self.server.boot_id,
+            boot_id: self.server.data_id,
             stamps: Arc::clone(&self.stamps),
             in_flight: VecDeque::new(),
         }

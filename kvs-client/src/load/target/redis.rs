@@ -138,7 +138,7 @@ async fn describe(
     Ok(ServerInfo {
         endpoint: address.endpoint(),
         place: "1/1".to_owned(),
-        boot_id: u64::from_str_radix(run, 16).unwrap_or(0),
+        data_id: u64::from_str_radix(run, 16).unwrap_or(0),
         store: "redis".to_owned(),
         partitions: 1,
         threads: 1,

@@ -109,7 +109,7 @@ impl<S: Stream> Worker<S> {
                 swap.map(|swap| match swap {
                     Swap::Swapped => Outcome::Done,
                     Swap::Mismatch(current) => Outcome::Mismatch(current),
-                    Swap::MismatchUnknown => Outcome::MismatchNotRecorded,
+                    Swap::MismatchUnknown => Outcome::MismatchUntold,
                 })
             }
             Kind::Increment => client.increment(key, 1).await.map(Outcome::Counter),
@@ -126,7 +126,7 @@ fn borrowed(outcome: &Outcome<Bytes>) -> Outcome<&[u8]> {
         Outcome::Mismatch(value) => Outcome::Mismatch(value.as_deref()),
         Outcome::Counter(count) => Outcome::Counter(*count),
         Outcome::Done => Outcome::Done,
-        Outcome::MismatchNotRecorded => Outcome::MismatchNotRecorded,
+        Outcome::MismatchUntold => Outcome::MismatchUntold,
         _ => Outcome::Missing,
     }
 }

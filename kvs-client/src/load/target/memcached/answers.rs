@@ -27,7 +27,7 @@ pub(crate) enum Answer {
     /// CAS: what the key holds, in the bytes of another reply.
     Mismatch(Option<Bytes>),
     /// CAS: it did not match, and nobody said what the key holds.
-    MismatchNotRecorded,
+    MismatchUntold,
     /// There is no outcome.
     Failed(PeerFailure),
 }
@@ -81,7 +81,7 @@ impl Answers for PeerAnswers {
             Answer::NotAnInteger => Outcome::NotAnInteger,
             Answer::Overflow => Outcome::Overflow,
             Answer::Mismatch(current) => Outcome::Mismatch(current.as_deref()),
-            Answer::MismatchNotRecorded => Outcome::MismatchNotRecorded,
+            Answer::MismatchUntold => Outcome::MismatchUntold,
             Answer::Failed(failure) => return Err(failure),
         })
     }

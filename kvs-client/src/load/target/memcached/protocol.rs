@@ -163,7 +163,7 @@ impl MemcachedBatch {
                     None
                 }
                 (_, Answer::Missing | Answer::Item { .. }) if is_later => {
-                    Some(Answer::MismatchNotRecorded)
+                    Some(Answer::MismatchUntold)
                 }
                 (_, Answer::Missing) => Some(Answer::Mismatch(None)),
                 (_, Answer::Item { value, .. }) => Some(Answer::Mismatch(Some(items.slice(value)))),
@@ -382,7 +382,7 @@ fn answer(kind: Kind, line: &[u8]) -> Result<Answer, String> {
         (Kind::Set | Kind::Swap, b"STORED") | (Kind::Delete, b"DELETED") => Answer::Done,
         (Kind::Delete, b"NOT_FOUND") => Answer::Missing,
         (Kind::Swap, b"NOT_FOUND") => Answer::Mismatch(None),
-        (Kind::Swap, b"EXISTS" | b"NOT_STORED") => Answer::MismatchNotRecorded,
+        (Kind::Swap, b"EXISTS" | b"NOT_STORED") => Answer::MismatchUntold,
         (Kind::Increment, b"NOT_FOUND") => Answer::Failed(PeerFailure {
             class: FailureClass::NotApplied,
             text: "memcached: incr does not create a counter".to_owned(),

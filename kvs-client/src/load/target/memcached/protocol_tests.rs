@@ -125,8 +125,7 @@ fn a_swap_compares_before_it_sets() {
     assert_eq!(String::from_utf8_lossy(commands.finish()), String::from_utf8_lossy(expected));
     let reply = b"EXISTS\r\nSTORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n";
     let answers = decode(&commands, reply).unwrap().merge(known);
-    let expected =
-        [Ok(Outcome::MismatchNotRecorded), Ok(Outcome::Done), Ok(Outcome::Value(&b"x"[..]))];
+    let expected = [Ok(Outcome::MismatchUntold), Ok(Outcome::Done), Ok(Outcome::Value(&b"x"[..]))];
     assert_eq!(outcomes(&answers), expected);
 
     // Another value is there already: only the rest is sent.
@@ -153,5 +152,5 @@ fn what_was_read_before_an_earlier_swap_is_no_news_to_a_later_one() {
     let items = decode(&swaps().versions(), b"END\r\n").unwrap();
     let (commands, known) = swaps().with_versions(&items);
     let answers = decode(&commands, b"STORED\r\n").unwrap().merge(known);
-    assert_eq!(outcomes(&answers), [Ok(Outcome::Done), Ok(Outcome::MismatchNotRecorded)]);
+    assert_eq!(outcomes(&answers), [Ok(Outcome::Done), Ok(Outcome::MismatchUntold)]);
 }
