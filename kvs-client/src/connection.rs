@@ -3,7 +3,7 @@
 //!
 //! The pool's size has nothing to do with the number of lanes; each lane is pinned to one of the
 //! connections. A broken connection is made anew once for all lanes on it. After each connect the
-//! server is asked who it is: a new boot id means that it restarted, and a new *life* begins.
+//! server is asked who it is: new data means that it restarted, and a new *life* begins.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -77,8 +77,8 @@ where
             format!("a fault of this server: {}", panic_text(&*panic))
         }
     };
-    if let Some(untold) = service.counters().broken_connections.pass(Instant::now()) {
-        tracing::warn!(%peer, %error, untold, "connection ended");
+    if let Some(suppressed) = service.counters().broken_connections.pass(Instant::now()) {
+        tracing::warn!(%peer, %error, suppressed, "connection ended");
     }
 }
 

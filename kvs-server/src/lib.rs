@@ -7,7 +7,7 @@
 //! - a batch that is sent again after a lost reply takes effect once;
 //! - memory is bounded but for the keys: connections, sessions, lanes, completion records and
 //!   frames each have a named limit, and who passes one is told;
-//! - a restart loses the data, and is told apart by its boot id.
+//! - a restart loses the data, and is told apart by the identity of its data.
 //!
 //! The modules, in the order in which a batch meets them:
 //!

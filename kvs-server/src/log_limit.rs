@@ -14,24 +14,24 @@ pub struct LogLimit(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
-    untold: u64,
+    suppressed: u64,
 }
 
 impl LogLimit {
-    /// Whether to tell it now; then how many times it was not told before.
+    /// Whether to write the line now; then how many were suppressed before.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
-            state.untold += 1;
+            state.suppressed += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.untold))
+        Some(std::mem::take(&mut state.suppressed))
     }
 
-    /// How many times it was not told since it was told last.
-    pub fn untold(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).untold
+    /// How many lines were suppressed since one was let through.
+    pub fn suppressed(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).suppressed
     }
 }
 
@@ -46,9 +46,9 @@ mod tests {
         assert_eq!(limit.pass(start), Some(0));
         assert_eq!(limit.pass(start), None);
         assert_eq!(limit.pass(start + INTERVAL / 2), None);
-        assert_eq!(limit.untold(), 2);
+        assert_eq!(limit.suppressed(), 2);
         assert_eq!(limit.pass(start + INTERVAL), Some(2));
-        assert_eq!(limit.untold(), 0);
+        assert_eq!(limit.suppressed(), 0);
         assert_eq!(limit.pass(start + 2 * INTERVAL), Some(0));
     }
 }

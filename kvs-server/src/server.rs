@@ -151,9 +151,9 @@ impl Server {
         if connections > 0 {
             tracing::warn!(connections, "cut connections that did not end in time");
         }
-        let untold = service.counters().broken_connections.untold();
-        if untold > 0 {
-            tracing::warn!(untold, "more connections ended in errors than were told");
+        let suppressed = service.counters().broken_connections.suppressed();
+        if suppressed > 0 {
+            tracing::warn!(suppressed, "more connections ended in errors than were told");
         }
         match service.fatal().is_declared() {
             true => Err(FatalError { what: service.fatal().happens().await }),

@@ -165,7 +165,7 @@ pub(crate) struct FrameReader {
     /// Whether the frame that is arriving has one.
     is_pooled: bool,
     /// The version that the peer spoke last.
-    told: u8,
+    peer_version: u8,
 }
 
 impl FrameReader {
@@ -176,7 +176,7 @@ impl FrameReader {
             trusted_bytes: UNTRUSTED_BYTES,
             pool,
             is_pooled: false,
-            told: VERSIONS.least,
+            peer_version: VERSIONS.least,
         }
     }
 
@@ -184,7 +184,7 @@ impl FrameReader {
         let announced = u32::from_le_bytes(source[..4].try_into().expect("four bytes"));
         let (version, kind) = (source[VERSION_AT], source[5]);
         if !VERSIONS.contains(version) {
-            self.told = version;
+            self.peer_version = version;
             return Err(FrameError::Version { got: version });
         }
         if !self.kinds.contains(&kind) {
@@ -254,7 +254,7 @@ impl FrameReader {
 
     /// The version of an error that this peer can read: its own, where that came before ours.
     pub(crate) fn error_version(&self) -> u8 {
-        if self.told == 1 { 1 } else { VERSIONS.least }
+        if self.peer_version == 1 { 1 } else { VERSIONS.least }
     }
 
     pub(crate) fn end(&self, source: &BytesMut) -> Result<(), FrameError> {

@@ -134,17 +134,17 @@ pub(super) async fn accept_all<A: Accept>(listener: &mut A, gate: &Gate) {
             Ok((stream, peer)) => {
                 backoff = BACKOFF_MIN;
                 if !gate.admit(stream, peer.clone())
-                    && let Some(untold) = refused.pass(Instant::now())
+                    && let Some(suppressed) = refused.pass(Instant::now())
                 {
                     tracing::warn!(
-                        %peer, untold,
+                        %peer, suppressed,
                         "closed a connection beyond the bound; raise -connections_max"
                     );
                 }
             }
             Err(error) => {
-                if let Some(untold) = failed.pass(Instant::now()) {
-                    tracing::warn!(%error, untold, "cannot accept a connection; trying again");
+                if let Some(suppressed) = failed.pass(Instant::now()) {
+                    tracing::warn!(%error, suppressed, "cannot accept a connection; trying again");
                 }
                 tokio::select! {
                     () = gate.stop.cancelled() => return,

@@ -17,7 +17,7 @@ const FIXED_BYTES_MAX: usize = 16;
 /// five in full.
 const REPEATED_BYTES_MIN: usize = 3;
 
-/// Builds a reply while a store applies the batch. Reusable, one per connection.
+/// Builds a reply while a store applies the batch. Its memory is used again.
 #[derive(Debug, Default)]
 pub struct ReplyBuilder {
     header: Option<ReplyHeader>,

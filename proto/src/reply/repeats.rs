@@ -5,7 +5,7 @@
 //! candidate's bytes are compared with those that stand in the reply. So a repeat is a compression
 //! of equal bytes, and needs no bookkeeping of mutations in between.
 
-/// Fewest and most entries, 16 bytes each: 4 KiB to 256 KiB a connection.
+/// Fewest and most entries, 16 bytes each: 4 KiB to 256 KiB a table.
 const ENTRIES_MIN: usize = 256;
 const ENTRIES_MAX: usize = 16_384;
 
@@ -19,7 +19,7 @@ struct Entry {
     generation: u16,
 }
 
-/// The table; one per connection, used for one reply after the other.
+/// The table, used for one reply after the other.
 #[derive(Debug, Default)]
 pub(super) struct RepeatTable {
     entries: Vec<Entry>,
