@@ -117,6 +117,8 @@ pub(crate) struct ChunkPosition {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) server: usize,
+    /// Whether it is to be sent: the server owns its keys. Otherwise nobody does.
+    pub(crate) is_owned: bool,
     pub(crate) operations: u32,
     pub(crate) groups: u32,
     /// Bytes that its reply may take.
@@ -289,7 +291,7 @@ impl Batch {
             let target = self.router.targets()[chunk.group as usize];
             let encoded = chunk.encoder.encoded_bytes();
             let goes_on = frames.last().is_some_and(|frame| {
-                frame.server == target.server
+                (frame.server, frame.is_owned) == (target.server, target.is_owned)
                     && request_bytes + encoded <= FRAME_BYTES
                     && frame.reply_bytes + chunk.reply_bytes <= FRAME_BYTES
                     && (frame.operations + chunk.encoder.operations()) as usize
@@ -299,6 +301,7 @@ impl Batch {
                 request_bytes = 0;
                 frames.push(Frame {
                     server: target.server,
+                    is_owned: target.is_owned,
                     operations: 0,
                     groups: 0,
                     reply_bytes: 0,
@@ -359,7 +362,7 @@ impl Cut {
     /// together, in the servers' order.
     pub(crate) fn bytes_by_server(&self) -> Vec<(usize, usize)> {
         let mut servers: Vec<(usize, usize)> = Vec::new();
-        for frame in &self.frames {
+        for frame in self.frames.iter().filter(|frame| frame.is_owned) {
             let bytes = self.request_bytes(frame) + frame.reply_bytes;
             match servers.last_mut() {
                 Some((server, sum)) if *server == frame.server => *sum += bytes,

@@ -193,7 +193,7 @@ impl Lane {
         .await;
     }
 
-    /// Hands a batch's frames to the server lanes.
+    /// Hands a batch's frames to the server lanes, but for those whose keys nobody owns.
     fn dispatch(
         &mut self,
         cut: Cut,
@@ -201,14 +201,22 @@ impl Lane {
         tag: FrameTag,
         rooms: Vec<OwnedSemaphorePermit>,
     ) -> Pending {
+        let mut frames = Vec::new();
         for (index, frame) in cut.frames.iter().enumerate() {
             let server = &mut self.servers[frame.server];
             let header = server.next_header(frame.mutates);
             let body = cut.assemble(frame, header, &self.shared.requests);
-            server.push(tag, index, body, frame);
+            if frame.is_owned {
+                server.push(tag, index, body, frame);
+                frames.push(None);
+            } else {
+                self.is_misrouted = true;
+                let endpoint = self.shared.links[frame.server].endpoint.to_string();
+                let result = Err(Failure::WrongShard { endpoint });
+                frames.push(Some(FrameEnd { result, body }));
+            }
         }
-        let missing = cut.frames.len();
-        let frames = (0..missing).map(|_| None).collect();
+        let missing = frames.iter().filter(|frame| frame.is_none()).count();
         let router = Arc::clone(cut.router());
         self.shared.encoders.give_back(cut.into_encoders());
         Pending { ticket: tag.ticket, router, layout, frames, missing, rooms }

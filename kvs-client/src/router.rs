@@ -15,6 +15,9 @@ pub(crate) struct Target {
     pub(crate) server: usize,
     /// The server's partition.
     pub(crate) partition: u32,
+    /// Whether the server owns the keys. Where nobody does, as in the middle of a change, they are
+    /// sent nowhere: the first server stands for nobody.
+    pub(crate) is_owned: bool,
 }
 
 // There are at most as many groups as slots.
@@ -45,17 +48,21 @@ impl Router {
         let owners = owners(hellos);
         let mut targets = Vec::new();
         let mut groups = vec![0; SLOTS as usize].into_boxed_slice();
-        for (server, partitions) in partitions.iter().enumerate() {
+        let nobody = (None, 0, &partitions[0]);
+        let servers = partitions.iter().enumerate();
+        for (owner, server, partitions) in
+            servers.map(|(server, partitions)| (Some(server), server, partitions)).chain([nobody])
+        {
             let mut group_of = vec![None; partitions.count() as usize];
-            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == server) {
+            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == owner) {
                 group_of[partitions.of(slot) as usize] = Some(0);
             }
             for (partition, group) in (0..).zip(&mut group_of).filter(|(_, group)| group.is_some())
             {
                 *group = Some(targets.len() as u16);
-                targets.push(Target { server, partition });
+                targets.push(Target { server, partition, is_owned: owner.is_some() });
             }
-            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == server) {
+            for slot in (0..SLOTS).filter(|slot| owners[*slot as usize] == owner) {
                 let group = group_of[partitions.of(slot) as usize];
                 groups[slot as usize] = group.expect("it was given a number");
             }
@@ -71,7 +78,7 @@ impl Router {
         u32::from(self.groups[slot_of(key) as usize])
     }
 
-    /// All groups, ascending by server and partition.
+    /// All groups, ascending by server and partition; those of nobody last.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.targets
     }
@@ -87,15 +94,14 @@ impl Router {
     }
 }
 
-/// The server that owns each slot: of those that claim it, the one with the newest epoch. Where
-/// nobody does, as in the middle of a change, any server will refuse.
-fn owners(hellos: &[&Hello]) -> Vec<usize> {
-    let mut owners = vec![0; SLOTS as usize];
+/// The server that owns each slot: of those that claim it, the one with the newest epoch.
+fn owners(hellos: &[&Hello]) -> Vec<Option<usize>> {
+    let mut owners = vec![None; SLOTS as usize];
     let mut epochs = vec![0; SLOTS as usize];
     for (server, hello) in hellos.iter().enumerate() {
         for slot in hello.slots.iter().flat_map(|&(first, last)| first..=last).map(usize::from) {
             if hello.epoch > epochs[slot] {
-                (owners[slot], epochs[slot]) = (server, hello.epoch);
+                (owners[slot], epochs[slot]) = (Some(server), hello.epoch);
             }
         }
     }
@@ -190,9 +196,22 @@ pub(crate) mod tests {
         let hosts = ["h0:1", "h1:1"].map(|host| host.parse().unwrap());
         let router = Router::new(&hosts, &[&first, &second]).unwrap();
         let target = router.targets()[router.group_of(b"k") as usize];
-        assert_eq!(target, Target { server: 1, partition: moved % 4 });
+        assert_eq!(target, Target { server: 1, partition: moved % 4, is_owned: true });
         assert_eq!(router.targets().len(), 5);
         assert_eq!((router.epoch(0), router.epoch(1)), (1, 2));
+    }
+
+    #[test]
+    fn slots_that_nobody_owns_have_groups_of_their_own() {
+        let (mut first, second) = (hello("1/2", 4), hello("2/2", 4));
+        let (lost, (start, last)) = (slot_of(b"k"), first.slots[0]);
+        first.slots = vec![(start, lost as u16 - 1), (lost as u16 + 1, last)];
+        let hosts = ["h0:1", "h1:1"].map(|host| host.parse().unwrap());
+        let router = Router::new(&hosts, &[&first, &second]).unwrap();
+        let target = router.targets()[router.group_of(b"k") as usize];
+        assert_eq!(target, Target { server: 0, partition: lost % 4, is_owned: false });
+        assert_eq!(router.targets().len(), 9);
+        assert!(router.targets()[..8].iter().all(|target| target.is_owned));
     }
 
     #[test]
