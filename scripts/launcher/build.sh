@@ -5,6 +5,8 @@
 # in $REPLY.
 build_binaries() {
     local root=$1 folder name
+    local names=(kvs-server kvs-client kvs-report kvs-check)
+    ! is_cluster || names+=(kvs-clock)
     if [[ -n ${KVS_BIN_DIR-} ]]; then
         folder=$(realpath -m -- "$KVS_BIN_DIR")
     else
@@ -12,23 +14,21 @@ build_binaries() {
         need_cargo "$root"
         run_cargo "$root" "${folder%/release}" || die 1 'the build failed; see above'
     fi
-    local names=(kvs-server kvs-client kvs-report kvs-check)
-    ! is_cluster || names+=(kvs-clock)
     for name in "${names[@]}"; do
         [[ -x $folder/$name ]] || die 1 "there is no $name in $folder; build it there, or unset KVS_BIN_DIR"
     done
     REPLY=$folder
 }
 
-# run_cargo ROOT TARGET: builds from the root, where the toolchain file is; so the target folder must
-# be absolute. In the background, because bash would obey a signal only when cargo has ended.
+# run_cargo ROOT TARGET: builds $names and nothing else, which takes longer, from the root, where the
+# toolchain file is; so the target folder must be absolute. In the background, because bash would obey a signal only when cargo has ended.
 run_cargo() {
     # The build is the only job there is yet.
     # shellcheck disable=SC2046 # no job, no word
     trap 'kill $(jobs -p) 2>/dev/null; die 130 "stopped while building"' INT TERM HUP
     (cd "$1" && CARGO_TARGET_DIR=$2 exec cargo build --release --locked \
         --package kvs-server --package kvs-client --package report \
-        --package checker --package clocks) &
+        --package checker --package clocks "${names[@]/#/--bin=}") &
     wait "$!"
 }
 
