@@ -21,7 +21,8 @@ build_binaries() {
 }
 
 # run_cargo ROOT TARGET: builds $names and nothing else, which takes longer, from the root, where the
-# toolchain file is; so the target folder must be absolute. In the background, because bash would obey a signal only when cargo has ended.
+# toolchain file is; so the target folder must be absolute. In the background, because bash would
+# obey a signal only when cargo has ended.
 run_cargo() {
     # The build is the only job there is yet.
     # shellcheck disable=SC2046 # no job, no word
