@@ -1,7 +1,7 @@
 //! Who answers: commands in, outcomes out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use model::operation::OperationKind;
 use model::operations::{OperationEntry, Operations, runs};
@@ -29,14 +29,6 @@ pub struct Engine<S> {
     ownership: RwLock<Ownership>,
     clock_ms: AtomicU64,
     sessions: Sessions,
-    scratches: Mutex<Vec<Scratch>>,
-}
-
-/// Memory that a batch needs while it is applied: as many as batches were ever applied side by side.
-#[derive(Debug, Default)]
-struct Scratch {
-    record: RecordWriter,
-    apply_sequences: Vec<u64>,
 }
 
 /// Takes no outcomes.
@@ -70,7 +62,6 @@ impl<S: Store> Engine<S> {
             ownership: RwLock::new(ownership),
             clock_ms: AtomicU64::new(0),
             sessions: Sessions::new(data_id),
-            scratches: Mutex::default(),
         }
     }
 
@@ -170,7 +161,7 @@ impl<S: Store> Engine<S> {
         };
         self.clock_ms.fetch_max(command.now_ms, Ordering::Relaxed);
         match &batch.origin {
-            None => self.execute(batch, None, replies),
+            None => self.execute(batch, None, replies, &mut RecordWriter::default()),
             Some(origin) => self.take_turn(batch, origin, room, replies),
         }
     }
@@ -231,7 +222,11 @@ impl<S: Store> Engine<S> {
         room: Option<Room>,
         replies: &mut R,
     ) -> Result<Tally, Refused> {
-        let session = self.sessions.find(origin.session)?;
+        // Room is reserved in a session that was found; if that has ended since, it says so itself.
+        let session = match &room {
+            Some(room) => Arc::clone(room.session()),
+            None => self.sessions.find(origin.session)?,
+        };
         let mut entered = session.enter()?;
         if batch.mutations == 0 {
             let lane = entered.lane(origin.lane).map(lock);
@@ -239,7 +234,7 @@ impl<S: Store> Engine<S> {
                 Some(lane) => lane.turn_of_reads(origin.number)?,
                 None => Lane::default().turn_of_reads(origin.number)?,
             }
-            return self.execute(batch, Some(&session), replies);
+            return self.execute(batch, Some(&session), replies, &mut RecordWriter::default());
         }
         if entered.lane(origin.lane).is_none() {
             Lane::default().turn(origin)?;
@@ -251,44 +246,28 @@ impl<S: Store> Engine<S> {
         if let Turn::Again(record) = lane.turn(origin)? {
             return Ok(self.replay(batch, record, replies));
         }
-        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
-        let applied = self.execute_recorded(batch, Some(&session), replies, &mut scratch);
-        if applied.is_ok() {
-            let record = Record::new(origin.digest, &scratch.record, &scratch.apply_sequences);
-            // Before anything is given back: others would take it, and the bound be passed for good.
-            session.take_record_bytes(record.bytes());
-            session.give_record_bytes(lane.forget(origin.lowest_open));
-            drop(room);
-            lane.complete(record);
-        }
-        lock(&self.scratches).push(scratch);
-        applied
+        let mut record = RecordWriter::with_capacity(batch.mutations, batch.groups.len());
+        let tally = self.execute(batch, Some(&session), replies, &mut record)?;
+        let record = record.finish(origin.digest);
+        // Before anything is given back: others would take it, and the bound be passed for good.
+        session.take_record_bytes(record.bytes());
+        session.give_record_bytes(lane.forget(origin.lowest_open));
+        drop(room);
+        lane.complete(record);
+        Ok(tally)
     }
 
+    /// All effects of a batch, from the first to the last.
     fn execute<R: Replies>(
         &self,
         batch: &Batch<'_>,
         session: Option<&Session>,
         replies: &mut R,
-    ) -> Result<Tally, Refused> {
-        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
-        let applied = self.execute_recorded(batch, session, replies, &mut scratch);
-        lock(&self.scratches).push(scratch);
-        applied
-    }
-
-    /// All effects of a batch, from the first to the last.
-    fn execute_recorded<R: Replies>(
-        &self,
-        batch: &Batch<'_>,
-        session: Option<&Session>,
-        replies: &mut R,
-        scratch: &mut Scratch,
+        record: &mut RecordWriter,
     ) -> Result<Tally, Refused> {
         let ownership = self.ownership();
         check_owner(&ownership, batch)?;
         let Batch { frame, groups, entries, .. } = *batch;
-        let Scratch { record, apply_sequences } = scratch;
         replies.begin(&Shape {
             operations: entries.len(),
             groups: groups.len(),
@@ -296,8 +275,6 @@ impl<S: Store> Engine<S> {
             is_recorded: false,
             send_repeats_once: session.is_some_and(|session| session.options().send_repeats_once),
         });
-        record.clear();
-        apply_sequences.clear();
         let mut sink = Sink { entries, next: 0, tally: Tally::default(), replies, record };
         let mut index_hints = runs(frame, groups, entries);
         let mut entry_hints = runs(frame, groups, entries);
@@ -316,7 +293,7 @@ impl<S: Store> Engine<S> {
             }
             if let Some(sequence) = self.store.apply(partition, run, &mut sink) {
                 sink.replies.apply_sequence(index, sequence);
-                apply_sequences.push(sequence);
+                sink.record.push_apply_sequence(sequence);
             }
         }
         Ok(sink.tally)

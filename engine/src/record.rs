@@ -13,15 +13,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a batch that this digest stands for.
-    pub fn new(digest: u64, outcomes: &RecordWriter, apply_sequences: &[u64]) -> Self {
-        Self {
-            digest,
-            outcomes: outcomes.bytes.as_slice().into(),
-            apply_sequences: apply_sequences.into(),
-        }
-    }
-
     /// Stands for the batch's operations.
     pub fn digest(&self) -> u64 {
         self.digest
@@ -58,16 +49,32 @@ mod code {
     pub(super) const OVERFLOW: u8 = 6;
 }
 
-/// Collects the outcomes of a batch's mutations; reusable.
+/// Collects what a record is made of. Without capacity it takes no apply sequences: reads have no
+/// record.
 #[derive(Debug, Default)]
 pub struct RecordWriter {
     bytes: Vec<u8>,
+    apply_sequences: Vec<u64>,
 }
 
 impl RecordWriter {
-    /// Forgets the last batch.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
+    /// With room for what most batches of so many mutations need.
+    pub fn with_capacity(mutations: usize, groups: usize) -> Self {
+        let apply_sequences = Vec::with_capacity(groups);
+        Self { bytes: Vec::with_capacity(mutations), apply_sequences }
+    }
+
+    /// The record of a batch that this digest stands for.
+    pub fn finish(self, digest: u64) -> Record {
+        let Self { bytes, apply_sequences } = self;
+        Record { digest, outcomes: bytes.into(), apply_sequences: apply_sequences.into() }
+    }
+
+    /// Notes the apply sequence of the next group.
+    pub fn push_apply_sequence(&mut self, sequence: u64) {
+        if self.apply_sequences.capacity() > 0 {
+            self.apply_sequences.push(sequence);
+        }
     }
 
     /// Notes a mutation's outcome.

@@ -116,6 +116,13 @@ pub struct Room {
     bytes: usize,
 }
 
+impl Room {
+    /// The session that it is reserved in.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.session.give_record_bytes(self.bytes);

@@ -69,7 +69,7 @@ pub(crate) struct Connected {
 pub(crate) type Connecting = Shared<BoxFuture<'static, Result<Connected, Error>>>;
 
 #[derive(Debug, Default)]
-struct PoolSlot {
+struct PoolMember {
     generation: u64,
     connected: Option<Connected>,
     connecting: Option<Connecting>,
@@ -84,7 +84,7 @@ pub(crate) struct Link {
     wire: Arc<WireBytes>,
     /// Buffers that replies arrive in.
     pub(crate) replies: BufferPool,
-    pool: Vec<Mutex<PoolSlot>>,
+    pool: Vec<Mutex<PoolMember>>,
     life: Mutex<Option<Arc<Life>>>,
     /// Held while a session is opened, so that the pool opens one and not many.
     opening: tokio::sync::Mutex<()>,

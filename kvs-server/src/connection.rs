@@ -55,7 +55,7 @@ type Ended = Result<(), ChannelError<FrameError>>;
 
 /// Serves a peer until it leaves, breaks the protocol, or `stop` is cancelled; then what was taken
 /// is answered, and what still comes is refused. A panic in here ends this connection alone, unless
-/// it is fatal; then nobody is answered any more.
+/// it is fatal; then nobody is answered any more, and who asks is let go.
 pub async fn serve<T, O>(stream: T, peer: String, service: Arc<Service<O>>, stop: CancellationToken)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
@@ -64,12 +64,7 @@ where
     let _counted = Counted::begin(service.counters());
     let mut connection = Connection::new(stream, Arc::clone(&service));
     let served = AssertUnwindSafe(connection.run(&stop)).catch_unwind();
-    let served = tokio::select! {
-        biased;
-        _ = service.fatal().happens() => return,
-        served = served => served,
-    };
-    let error = match served {
+    let error = match served.await {
         Ok(Ok(())) => return tracing::debug!(%peer, "connection closed"),
         Ok(Err(error)) => explain(&error),
         Err(panic) => {
@@ -154,18 +149,24 @@ where
             if self.turn_operations >= TURN_OPERATIONS_MAX {
                 self.turn_operations = 0;
                 tokio::task::yield_now().await;
+                if stop.is_cancelled() {
+                    return self.leave().await;
+                }
             }
-            if stop.is_cancelled() {
-                return self.leave().await;
+            if self.service.fatal().is_declared() {
+                return Ok(());
             }
             let next = match self.next().now_or_never() {
                 Some(next) => next,
                 None => {
                     self.channel.flush().await?;
+                    let (fatal, waits) = (self.service.fatal().clone(), !self.waiting.is_empty());
                     tokio::select! {
                         biased;
                         next = self.next() => next,
                         () = stop.cancelled() => return self.leave().await,
+                        // Those who answer late may never do.
+                        _ = fatal.happens(), if waits => return Ok(()),
                     }
                 }
             };
@@ -211,10 +212,13 @@ where
             Request::Batch(body) => {
                 let bytes = body.len();
                 let (reply, operations) = self.service.batch(body, Some(&self.waiting_bytes));
-                self.turn_operations += operations;
+                self.turn_operations += operations.max(1);
                 (reply, bytes)
             }
-            Request::Control(control) => (self.service.control(control), 0),
+            Request::Control(control) => {
+                self.turn_operations += 1;
+                (self.service.control(control), 0)
+            }
         };
         match reply {
             Reply::Now(response) if self.waiting.is_empty() => {

@@ -28,7 +28,7 @@ impl Fatal {
 
     /// Whether it happened.
     pub fn is_declared(&self) -> bool {
-        self.0.happened.is_cancelled()
+        self.0.what.get().is_some()
     }
 
     /// Waits until it happens, and says what it was.

@@ -29,13 +29,16 @@ use crate::machine::host_memory;
 use crate::order::memory::{LEASE, Memory, RECORD_BYTES_TOTAL};
 use crate::order::{Answer, Order};
 
+/// Most exchanges whose memory is kept for the next batches: more than any host has cores.
+const EXCHANGES_KEPT_MAX: usize = 256;
+
 /// One shard behind the native protocol.
 pub struct Service<O = Memory> {
     config: ShardConfig,
     order: O,
     counters: Arc<Counters>,
     barriers: Barriers,
-    /// As many as batches were ever on their way through the order; the one used last goes first.
+    /// For the next batches; the one used last goes first.
     #[expect(clippy::vec_box, reason = "requests travel in boxes, which are used again")]
     exchanges: Mutex<Vec<Box<Exchange>>>,
     buffers: BufferPool,
@@ -200,7 +203,10 @@ impl<O: Order> Service<O> {
     }
 
     fn put_back(&self, exchange: Box<Exchange>) {
-        self.exchanges.lock().expect("no holder of the exchanges panicked").push(exchange);
+        let mut exchanges = self.exchanges.lock().expect("no holder of the exchanges panicked");
+        if exchanges.len() < EXCHANGES_KEPT_MAX {
+            exchanges.push(exchange);
+        }
     }
 
     /// The reply to a batch that is not taken.

@@ -12,7 +12,7 @@ fn origin(number: u64, digest: u64) -> Origin {
 fn record(digest: u64, outcomes: &[Outcome<&[u8]>]) -> Record {
     let mut writer = RecordWriter::default();
     outcomes.iter().for_each(|outcome| writer.push(outcome));
-    Record::new(digest, &writer, &[])
+    writer.finish(digest)
 }
 
 /// A lane that has taken so many batches, whose digests are ten times their numbers.

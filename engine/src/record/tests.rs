@@ -1,11 +1,10 @@
 use super::*;
 
 fn record(outcomes: &[Outcome<&[u8]>], apply_sequences: &[u64]) -> Record {
-    let mut writer = RecordWriter::default();
-    writer.push(&Outcome::Overflow);
-    writer.clear();
+    let mut writer = RecordWriter::with_capacity(outcomes.len(), apply_sequences.len());
     outcomes.iter().for_each(|outcome| writer.push(outcome));
-    Record::new(7, &writer, apply_sequences)
+    apply_sequences.iter().for_each(|sequence| writer.push_apply_sequence(*sequence));
+    writer.finish(7)
 }
 
 #[test]

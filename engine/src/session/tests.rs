@@ -1,7 +1,7 @@
 use model::outcome::Outcome;
 
 use super::*;
-use crate::record::{Record, RecordWriter};
+use crate::record::RecordWriter;
 
 const OPTIONS: SessionOptions = SessionOptions { send_repeats_once: true };
 const DATA: u64 = 9;
@@ -21,7 +21,7 @@ fn sessions(numbers: &[u64]) -> Sessions {
 fn complete(session: &Session, lane: u32) -> usize {
     let mut writer = RecordWriter::default();
     writer.push(&Outcome::Counter(1));
-    let record = Record::new(7, &writer, &[]);
+    let record = writer.finish(7);
     let bytes = record.bytes();
     session.open_lane(lane).unwrap();
     session.take_record_bytes(bytes);
