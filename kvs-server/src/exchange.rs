@@ -61,7 +61,11 @@ impl Exchange {
         let decoded = batch::decode(&body, &placement, groups, entries);
         self.judged_epoch = ownership.epoch;
         drop(ownership);
-        let number = batch::read_header(&body).map_or(0, |header| header.number);
+        let legible = match &decoded {
+            Ok(decoded) => Some(decoded.header),
+            Err(_) => batch::read_header(&body),
+        };
+        let number = legible.map_or(0, |header| header.number);
         let header = ReplyHeader { data_id: engine.data_id(), number, epoch: self.judged_epoch };
         let refused = match decoded {
             Err(error) => Refused::because(Refusal::Malformed, error.to_string()),
@@ -71,8 +75,13 @@ impl Exchange {
                 Refused::because(Refusal::NoSuchShard, detail)
             }
             Ok(decoded) => {
-                let secrets = RapidSecrets::seed_cpp(engine.data_id());
-                self.digest = rapidhash_v3_seeded(batch::operation_bytes(&body), &secrets);
+                // Reads leave no record that a digest would be compared with.
+                self.digest = if decoded.mutations == 0 {
+                    0
+                } else {
+                    let secrets = RapidSecrets::seed_cpp(engine.data_id());
+                    rapidhash_v3_seeded(batch::operation_bytes(&body), &secrets)
+                };
                 self.decoded = Some(decoded);
                 self.body = body;
                 self.held_bytes = held_bytes;
