@@ -1,0 +1,126 @@
+//! `kvs-lab`: runs clusters and measures them.
+//!
+//! - [`run`]: the launcher, what `run-cluster.sh` does;
+//! - [`remote`]: the same on other hosts, over ssh;
+//! - [`bench`]: what is measured, a subcommand each;
+//! - [`measure`]: what they share: stores, rounds, tables;
+//! - [`tied`]: processes that end with who started them;
+//! - [`workspace`]: the sources, and what is built of them.
+
+mod bench;
+mod measure;
+mod remote;
+mod run;
+mod tied;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs clusters of kvs-server and kvs-client, and measures them.
+#[derive(Parser)]
+#[command(name = "kvs-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Run servers and clients, on this machine or over ssh; see run-cluster.sh -help
+    Run,
+    /// Run over lists of settings, several times each, into one table
+    Sweep,
+    /// Measure REPORT.md's sweeps
+    Sweeps(bench::sweeps::Sweeps),
+    /// Ours beside Redis and memcached
+    Compare(bench::compare::Compare),
+    /// From one operation per call to the full design, step by step
+    Ladder(bench::ladder::Ladder),
+    /// The scenarios that key-value stores publish
+    Scenarios(bench::scenarios::Scenarios),
+    /// Throughput over servers where the network is the limit
+    Scaling(bench::scaling::Scaling),
+    /// Latency against offered load
+    OpenLoop(bench::open_loop::OpenLoop),
+    /// How fast histories are checked
+    Check(bench::check::Check),
+    /// What promises cost
+    Costs(bench::costs::Costs),
+    /// The stores by themselves
+    Store(bench::store::Store),
+    /// TCP, Unix sockets, and servers inside the client's process
+    Transports(bench::transports::Transports),
+    /// What a client spends on an operation
+    Client(bench::client::Client),
+    /// Flamegraphs of server and client, and the share of time by stage
+    Profile(bench::profile::Profile),
+    /// Keep a run for REPORT.md
+    Publish(bench::publish::Publish),
+    /// Become a command that ends when its parent does
+    #[command(hide = true)]
+    Tied(tied::Tied),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // These two take flags of other programs, which are passed on as they are.
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("run") => return on_runtime(run::main(&arguments[2..])),
+        Some("sweep") => return on_runtime(bench::sweep::main(&arguments[2..])),
+        _ => {}
+    }
+    let what = flags::parse::<Cli>().what;
+    if let What::Tied(tied) = what {
+        return tied.run();
+    }
+    on_runtime(interruptible(what))
+}
+
+/// One thread: what is started ends with the thread that started it.
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime of one thread can be made")
+        .block_on(work)
+}
+
+/// Measures until it is done or the user asks to stop; then what was started ends.
+async fn interruptible(what: What) -> ExitCode {
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
+    let result = tokio::select! {
+        result = measure(what) => result,
+        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        _ = terminate.recv() => return ExitCode::from(143),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kvs-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(what: What) -> anyhow::Result<()> {
+    match what {
+        What::Run | What::Sweep | What::Tied(_) => unreachable!("main has taken it"),
+        What::Sweeps(it) => it.run().await,
+        What::Compare(it) => it.run().await,
+        What::Ladder(it) => it.run().await,
+        What::Scenarios(it) => it.run().await,
+        What::Scaling(it) => it.run().await,
+        What::OpenLoop(it) => it.run().await,
+        What::Check(it) => it.run().await,
+        What::Costs(it) => it.run().await,
+        What::Store(it) => it.run().await,
+        What::Transports(it) => it.run().await,
+        What::Client(it) => it.run().await,
+        What::Profile(it) => it.run().await,
+        What::Publish(it) => it.run().await,
+    }
+}

@@ -1,0 +1,1 @@
+//! What measurements share: stores, rounds, tables.
