@@ -4,12 +4,13 @@
 //! Each process wrote its log and its result by its own host's clock. Read from a run's folder, all
 //! times are brought to the launcher's clock, so that windows and seconds can be laid on each other.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::result::RunResult;
-use crate::run_folder::FolderError;
+use crate::lines;
+use crate::result::{ResultError, RunResult};
 use crate::warnings::Warning;
 
 /// A clock that is known less well than this, in milliseconds, is told: a second's count is then
@@ -49,21 +50,39 @@ pub struct Measured {
     pub error_ns: u64,
 }
 
-#[derive(Deserialize)]
-struct File {
-    clocks: Vec<HostClock>,
+#[derive(Serialize, Deserialize)]
+struct File<'a> {
+    clocks: Cow<'a, [HostClock]>,
+}
+
+/// The hosts' clocks cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{} does not tell how the clocks stood ({reason}); run again with run-cluster.sh",
+    path.display())]
+pub struct ClocksError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// Writes `clocks.json` to `path`, whole or not at all. Each process has a line.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn write(path: &Path, clocks: &[HostClock]) -> Result<(), ResultError> {
+    lines::write(path, &File { clocks: clocks.into() })
 }
 
 /// Reads `clocks.json`; nothing if the run took place on one machine.
-pub(crate) fn read(path: &Path) -> Result<Vec<HostClock>, FolderError> {
-    let wrong = |reason: String| FolderError::Clocks { path: path.to_owned(), reason };
+pub(crate) fn read(path: &Path) -> Result<Vec<HostClock>, ClocksError> {
+    let wrong = |reason: String| ClocksError { path: path.to_owned(), reason };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(wrong(error.to_string())),
     };
-    let file: File = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    Ok(file.clocks)
+    let file: File<'_> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(file.clocks.into_owned())
 }
 
 /// What to add to a process's wall times, in milliseconds; 0 if its clock was not measured.
@@ -140,6 +159,21 @@ mod tests {
         };
         let [first, second] = seconds(&plain);
         assert_eq!(seconds(&run), [first + 3, second]);
+    }
+
+    #[test]
+    fn clocks_are_written_a_line_each_and_read_back() {
+        let folder = whole_run("clocks-written");
+        let path = folder.0.join("clocks.json");
+        let lines = [line("kvs-server 1", 3, 9), line("kvs-client 1", -2, 9)];
+        folder.file("clocks.json", &format!("{{\"clocks\": [{}]}}", lines.join(",")));
+        let clocks = read(&path).unwrap();
+        write(&path, &clocks).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{{\"clocks\": [{}]}}\n", lines.join(",\n ")));
+        assert_eq!(read(&path).unwrap(), clocks);
+        let error = write(&folder.0.join("gone/clocks.json"), &clocks).unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("gone/clocks.json"), "{error}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod clocks;
 pub mod cluster;
 pub mod compare;
 pub mod document;
+pub(crate) mod lines;
 pub mod live;
 pub mod metrics;
 pub mod page;
