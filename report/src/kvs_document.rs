@@ -1,10 +1,11 @@
 //! `kvs-document REPORT.md`: the tables and pictures of a document, from the results beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use report::document::{Document, DocumentError};
+use report::document::Document;
+use report::tell;
 
 /// Makes the tables and pictures of a document anew from the folder results/ beside it.
 #[derive(Parser)]
@@ -20,22 +21,15 @@ struct Cli {
 
 fn main() -> ExitCode {
     let Cli { document, check } = flags::parse();
-    match run(&document, check) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kvs-document: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    tell::ended("kvs-document", run(&document, check))
 }
 
-fn run(path: &std::path::Path, check: bool) -> Result<(), DocumentError> {
+fn run(path: &Path, check: bool) -> anyhow::Result<()> {
     let document = Document::regenerate(path)?;
     if check {
-        return document.check();
+        return Ok(document.check()?);
     }
-    for changed in document.write()? {
-        println!("written {}", changed.display());
-    }
-    Ok(())
+    let written = document.write()?;
+    let lines = written.iter().map(|changed| format!("written {}\n", changed.display()));
+    tell::print(&mut std::io::stdout(), &lines.collect::<String>())
 }

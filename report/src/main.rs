@@ -1,18 +1,14 @@
 //! `kvs-report`: what a run leaves behind, told and drawn.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser;
-use report::cluster::{self, ClusterResult, Window};
 use report::compare::{self, Side};
+use report::live;
 use report::metrics::{self, Metric};
-use report::page::Page;
 use report::require::Requirements;
-use report::results::Results;
-use report::run_folder::RunFolder;
-use report::{capacity, live, plots, sweep, table};
+use report::tell::{self, Options};
 
 /// Tells and draws what a run leaves behind.
 ///
@@ -64,93 +60,21 @@ fn clock_ghz(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    let cli = flags::parse::<Cli>();
-    let path = PathBuf::from(&cli.run);
-    let done = match &cli.second {
-        Some(second) => compare_with(&cli.run, second),
-        None if cli.live => print_live(&path),
-        None if path.is_file() => tell_table(&path),
-        None if !cli.values.is_empty() => print_values(&path, &cli.values),
-        None => report_on(&path, &cli),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kvs-report: {error}");
-            ExitCode::FAILURE
+    tell::ended("kvs-report", run(flags::parse()))
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let (path, out) = (Path::new(&cli.run), &mut std::io::stdout());
+    match &cli.second {
+        Some(second) => {
+            tell::print(out, &compare::render(&Side::read(&cli.run)?, &Side::read(second)?))
+        }
+        None if cli.live => tell::print(out, &live::render(path)?),
+        None if path.is_file() => tell::results_file(path, out),
+        None if !cli.values.is_empty() => tell::values(path, &cli.values, out),
+        None => {
+            let options = Options { require: cli.require, capacity: cli.capacity };
+            Ok(tell::run(path, &options, out)?)
         }
     }
-}
-
-fn report_on(path: &Path, cli: &Cli) -> anyhow::Result<()> {
-    let run = RunFolder::read(path)?;
-    let result = cluster::compute(&run);
-    // The plot needs the servers' logs alone: a run without a total still shows what happened.
-    let window: Option<Window> = result.as_ref().ok().map(|result| result.window);
-    let pictures = plots::of_run(&run, window);
-    let drawn = pictures.as_ref().map_or(&[][..], Vec::as_slice);
-    let written = drawn.iter().try_for_each(|picture| picture.write(&run.path));
-    let page = Page::new(&run, &result, drawn).write();
-    let result = result?;
-    pictures?;
-    written?;
-    page?;
-    result.write(&run.path.join("cluster.json"))?;
-    if let Some(clock_ghz) = cli.capacity {
-        let predicted =
-            capacity::table(&run, &run.read_clients()?, &result, clock_ghz, &capacity::M510)
-                .context("the run holds no processor times to predict from; use a longer -secs")?;
-        predicted.write(&run.path.join("capacity.jsonl"))?;
-        println!("{}\n", table::of_results(&predicted));
-    }
-    print!("{}", table::render(&result));
-    must_be_whole(&run, &result)?;
-    let misses = cli.require.as_ref().map_or_else(Vec::new, |required| required.misses(&result));
-    anyhow::ensure!(misses.is_empty(), "the run missed {}", misses.join("; "));
-    Ok(())
-}
-
-fn must_be_whole(run: &RunFolder, result: &ClusterResult) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        result.failures.is_empty(),
-        "the run is not whole, {}; see the logs in {}",
-        result.failures.join(", "),
-        run.path.display()
-    );
-    Ok(())
-}
-
-fn print_values(path: &Path, metrics: &[Metric]) -> anyhow::Result<()> {
-    let run = RunFolder::read(path)?;
-    let result = cluster::compute(&run)?;
-    must_be_whole(&run, &result)?;
-    let value = |metric: &Metric| metric.of(&result).map_or("-".to_owned(), |v| v.to_string());
-    println!("{}", metrics.iter().map(value).collect::<Vec<_>>().join(" "));
-    Ok(())
-}
-
-fn print_live(path: &Path) -> anyhow::Result<()> {
-    print!("{}", live::render(path)?);
-    Ok(())
-}
-
-fn compare_with(first: &str, second: &str) -> anyhow::Result<()> {
-    print!("{}", compare::render(&Side::read(first)?, &Side::read(second)?));
-    Ok(())
-}
-
-/// Prints a measured table. A sweep's is summed up, and drawn beside its file.
-fn tell_table(path: &Path) -> anyhow::Result<()> {
-    let results = Results::read(path)?;
-    let Some(text) = sweep::render(&results) else {
-        println!("{}", table::of_results(&results));
-        return Ok(());
-    };
-    print!("{text}");
-    if let Some(curve) = sweep::curve(&results) {
-        let picture = plots::of_results(&results.header.name, &results, &curve)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        picture.write(folder.unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
 }

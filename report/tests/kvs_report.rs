@@ -1,7 +1,7 @@
 //! `kvs-report` from end to end, on the folder of a real run of two servers and two clients.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 #[path = "../examples/synthesize_run.rs"]
 #[allow(dead_code)]
@@ -149,6 +149,74 @@ fn figures_are_printed_for_scripts() {
     let output = kvs_report_with(&run.0, &["-values", "errors,speed"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(output.stderr).contains("there is no figure \"speed\"; the figures are ops_s, "));
+}
+
+#[test]
+fn what_cannot_be_written_is_told_beside_the_total() {
+    let run = Copy::new("unwritable");
+    let options = ["-require", "ops_s>=1"];
+    assert!(kvs_report_with(&run.0, &options).status.success());
+    for file in ["ops.svg", "network.png", "report.html", "cluster.json"] {
+        std::fs::remove_file(run.0.join(file)).unwrap();
+    }
+    std::fs::create_dir(run.0.join("ops.svg")).unwrap();
+    let output = kvs_report_with(&run.0, &options);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(output.stdout).lines().last().unwrap().starts_with("total "));
+    let told = text(output.stderr);
+    assert!(told.starts_with("kvs-report: cannot write ") && told.contains("ops.svg: "), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    for file in ["network.png", "report.html", "cluster.json"] {
+        assert!(run.0.join(file).exists(), "{file} is written all the same");
+    }
+    let output = kvs_report_with(&run.0, &["-require", "ops_s>=1G"]);
+    let told = text(output.stderr);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 2), "{told}");
+    assert!(lines[0].starts_with("kvs-report: the run missed "), "{told}");
+    assert!(lines[1].starts_with("kvs-report: cannot write "), "{told}");
+}
+
+/// Status and stderr where stdout is a pipe that nobody reads, and where it is full.
+fn unread(arguments: &[&str]) -> [(Option<i32>, String); 2] {
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    [Stdio::from(closed), Stdio::from(full)].map(|stdout| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-report"));
+        let output =
+            command.args(arguments).stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), text(output.stderr))
+    })
+}
+
+#[test]
+fn output_that_nobody_reads_ends_quietly_and_a_full_disk_is_told() {
+    let run = Copy::new("unread");
+    let folder = run.0.to_str().unwrap();
+    let table = run.0.join("capacity.jsonl");
+    assert!(kvs_report_with(&run.0, &["-capacity", "2.6"]).status.success());
+    for arguments in [
+        &[folder][..],
+        &[folder, "-values", "ops_s"],
+        &[folder, "-live"],
+        &[folder, folder],
+        &[table.to_str().unwrap()],
+    ] {
+        let [closed, (status, told)] = unread(arguments);
+        assert_eq!(closed, (Some(0), String::new()), "{arguments:?}");
+        assert_eq!((status, told.lines().count()), (Some(1), 1), "{arguments:?}: {told}");
+        assert!(told.starts_with("kvs-report: cannot print (No space left "), "{told}");
+    }
+    // The verdict stays what it is, and pictures are drawn.
+    std::fs::remove_file(run.0.join("ops.svg")).unwrap();
+    let [(closed, told), (full, both)] = unread(&[folder, "-require", "ops_s>=1G"]);
+    assert_eq!((closed, told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.starts_with("kvs-report: the run missed "), "{told}");
+    assert_eq!((full, both.lines().count()), (Some(1), 2), "{both}");
+    assert!(run.0.join("ops.svg").exists());
+    let [(closed, told), _] = unread(&["-help"]);
+    assert_eq!((closed, told.as_str()), (Some(0), ""));
 }
 
 #[test]
