@@ -1,8 +1,5 @@
 //! What round trips tell of another host's clocks.
 
-use std::fmt;
-use std::str::FromStr;
-
 use rustix::time::{ClockId, clock_gettime};
 
 /// The fastest that a system slews its clock, in parts per million: Linux's own limit for NTP.
@@ -42,7 +39,7 @@ pub struct Round {
     pub after: Reading,
 }
 
-/// How another host's clocks stand to this host's. As text: its four numbers with spaces between.
+/// How another host's clocks stand to this host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
     /// Nanoseconds to add to the other host's monotonic times to bring them to this host's clock.
@@ -99,37 +96,6 @@ fn cover(spans: [(i64, u64); 2]) -> (i64, u64) {
     (i64::try_from((low + high) / 2).unwrap_or(0), u64::try_from(error).unwrap_or(u64::MAX))
 }
 
-impl fmt::Display for Estimate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { offset_ns, wall_offset_ns, error_ns, at_ns } = self;
-        write!(f, "{offset_ns} {wall_offset_ns} {error_ns} {at_ns}")
-    }
-}
-
-/// A text that is no estimate.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no measured clock: give the four numbers that kvs-clock probe printed, in quotes"
-)]
-pub struct Malformed(String);
-
-impl FromStr for Estimate {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let malformed = || Malformed(text.to_owned());
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let [offset, wall_offset, error, at] = words[..] else { return Err(malformed()) };
-        let number = |word: &str| word.parse().map_err(|_| malformed());
-        Ok(Self {
-            offset_ns: number(offset)?,
-            wall_offset_ns: number(wall_offset)?,
-            error_ns: error.parse().map_err(|_| malformed())?,
-            at_ns: number(at)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,15 +147,5 @@ mod tests {
         let first = Estimate { offset_ns: 100, wall_offset_ns: 0, error_ns: 10, at_ns: 0 };
         assert_eq!(first.grown_old(10_000_000_000).error_ns, 10 + 5_000_000);
         assert_eq!(first.grown_old(-5).error_ns, 10);
-    }
-
-    #[test]
-    fn an_estimate_reads_back_and_other_text_does_not() {
-        let estimate = Estimate { offset_ns: -3, wall_offset_ns: 4, error_ns: 5, at_ns: 6 };
-        assert_eq!(estimate.to_string().parse(), Ok(estimate));
-        for text in ["", "1 2 3", "1 2 -3 4", "1 2 3 4 5", "a b c d"] {
-            let error = text.parse::<Estimate>().unwrap_err();
-            assert!(error.to_string().contains("kvs-clock probe"), "{error}");
-        }
     }
 }

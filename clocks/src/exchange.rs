@@ -15,7 +15,7 @@ pub enum ExchangeError {
     #[error("the other clock ended without an answer; look at what the command prints by hand")]
     Ended,
     /// The other side says something else.
-    #[error("the other clock answered {0:?}; the command must run kvs-clock serve")]
+    #[error("the other clock answered {0:?}; the command must answer with that host's clocks")]
     Answer(String),
 }
 
@@ -94,7 +94,7 @@ mod tests {
         assert!(matches!(probe(Vec::new(), &b"5 7\n"[..], 2), Err(ExchangeError::Ended)));
         for wrong in ["\n", "5\n", "5 x\n", "bash: no such file\n"] {
             let error = probe(Vec::new(), wrong.as_bytes(), 1).unwrap_err();
-            assert!(error.to_string().contains("kvs-clock serve"), "{error}");
+            assert!(error.to_string().contains("must answer"), "{error}");
         }
     }
 }

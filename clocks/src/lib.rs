@@ -16,5 +16,5 @@
 mod estimate;
 mod exchange;
 
-pub use estimate::{DRIFT_MAX_PPM, Estimate, Malformed, Reading, Round};
+pub use estimate::{DRIFT_MAX_PPM, Estimate, Reading, Round};
 pub use exchange::{ExchangeError, probe, serve};

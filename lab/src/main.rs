@@ -1,7 +1,7 @@
 //! `kvs-lab`: runs clusters and measures them.
 //!
 //! - [`run`]: the launcher, what `run-cluster.sh` does;
-//! - [`remote`]: the same on other hosts, over ssh;
+//! - [`node`]: what runs on a cluster's hosts;
 //! - [`bench`]: what is measured, a subcommand each;
 //! - [`measure`]: what they share: stores, rounds, tables;
 //! - [`tied`]: processes that end with who started them;
@@ -9,7 +9,7 @@
 
 mod bench;
 mod measure;
-mod remote;
+mod node;
 mod run;
 mod tied;
 mod workspace;
@@ -60,6 +60,9 @@ enum What {
     Profile(bench::profile::Profile),
     /// Keep a run for REPORT.md
     Publish(bench::publish::Publish),
+    /// What a launcher elsewhere asks of this host
+    #[command(subcommand, hide = true)]
+    Node(node::Node),
     /// Become a command that ends when its parent does
     #[command(hide = true)]
     Tied(tied::Tied),
@@ -74,10 +77,11 @@ fn main() -> ExitCode {
         _ => {}
     }
     let what = flags::parse::<Cli>().what;
-    if let What::Tied(tied) = what {
-        return tied.run();
+    match what {
+        What::Tied(tied) => tied.run(),
+        What::Node(node) => on_runtime(node.run()),
+        what => on_runtime(interruptible(what)),
     }
-    on_runtime(interruptible(what))
 }
 
 /// One thread: what is started ends with the thread that started it.
@@ -108,7 +112,9 @@ async fn interruptible(what: What) -> ExitCode {
 
 async fn measure(what: What) -> anyhow::Result<()> {
     match what {
-        What::Run | What::Sweep | What::Tied(_) => unreachable!("main has taken it"),
+        What::Run | What::Sweep | What::Tied(_) | What::Node(_) => {
+            unreachable!("main has taken it")
+        }
         What::Sweeps(it) => it.run().await,
         What::Compare(it) => it.run().await,
         What::Ladder(it) => it.run().await,
