@@ -35,7 +35,11 @@ pub(crate) fn write(
         },
     };
     description.write(&folders.run.join("run.json")).map_err(|error| {
-        End::failed(format!("{error}; make room there, or set KVS_LOG_DIR to another folder"))
+        let why = std::error::Error::source(&error).map_or_else(String::new, |it| format!(": {it}"));
+        let folder = folders.run.display();
+        End::failed(format!(
+            "cannot write {folder}/run.json{why}; make room there, or set KVS_LOG_DIR to another folder"
+        ))
     })
 }
 
