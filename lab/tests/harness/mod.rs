@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod expect;
+pub(crate) mod hosts;
 mod launch;
 pub(crate) mod process;
 
@@ -258,7 +259,7 @@ pub(crate) fn binaries() -> PathBuf {
 fn link_binaries(folder: &Path) {
     let binaries = binaries();
     fs::create_dir_all(folder).unwrap();
-    for name in ["kvs-server", "kvs-client", "kvs-report", "kvs-check", "kvs-clock", "kvs-lab"] {
+    for name in ["kvs-server", "kvs-client", "kvs-report", "kvs-check", "kvs-lab"] {
         let binary = binaries.join(name);
         // Only runs over ssh take a clock.
         assert!(
