@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::numbers::{grouped, ms, rounded, utc};
+use super::numbers::{ms, rounded};
 use super::{Page, tables};
 use crate::cluster::{ClusterResult, warnings};
 use crate::plots::Picture;
@@ -11,6 +11,7 @@ use crate::result::Build;
 use crate::run_folder::{MeasuredClient, Verdict};
 use crate::table;
 use crate::warning::Warning;
+use crate::wording::{grouped, utc};
 
 /// What a reader wants first: the total, where it was measured, and whether it can be trusted.
 pub(super) fn summary(page: &Page<'_>) -> Markup {

@@ -3,12 +3,13 @@
 use maud::{Markup, html};
 
 use super::Page;
-use super::numbers::{grouped, mebibytes, ms};
+use super::numbers::{mebibytes, ms};
 use crate::clocks::{HostClock, Measured};
 use crate::cluster::{ClientShare, ServerShare};
 use crate::result::Latency;
 use crate::run_folder::{Environment, MeasuredClient};
 use crate::server_log::ServerLog;
+use crate::wording::grouped;
 
 /// A table whose first column is text and whose others are figures.
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Markup {
