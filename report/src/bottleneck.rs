@@ -19,10 +19,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cluster::{MeasuredClient, Window, intervals_in};
 use crate::result::ratio;
-use crate::run_folder::{FolderError, RunFolder};
+use crate::run_folder::{FolderError, MeasuredClient, RunFolder};
 use crate::server_log::Interface;
+use crate::window::{Window, intervals_in};
 
 /// From here on a link, a machine's CPU or a process's threads are what limits: some of their
 /// time is always lost to waits that no amount of load fills.

@@ -6,9 +6,8 @@
 //! Ceilings of servers are lowered by the share of the busiest one, because it stops first.
 
 use crate::cluster::ClusterResult;
-use crate::result::RunResult;
 use crate::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{MeasuredClient, RunFolder};
 use crate::wording;
 
 /// TCP payload that a 10 Gbit/s link carries, in bytes per second: 1,448 bytes of each 1,538 that
@@ -75,10 +74,10 @@ pub struct Ceiling {
 impl Cost {
     /// The costs of a run on cores of `clock_ghz`; `None` if it holds no processor times or no
     /// operations.
-    pub fn of(result: &ClusterResult, clients: &[RunResult], clock_ghz: f64) -> Option<Self> {
+    pub fn of(result: &ClusterResult, clients: &[MeasuredClient], clock_ghz: f64) -> Option<Self> {
         let servers = result.per_server.len() as f64;
         let rate = result.operations_per_second;
-        let operations: u64 = clients.iter().map(|client| client.operations).sum();
+        let operations: u64 = clients.iter().map(|client| client.result.operations).sum();
         if rate <= 0.0 || operations == 0 || servers < 1.0 {
             return None;
         }
@@ -86,8 +85,8 @@ impl Cost {
             result.per_server.iter().map(|server| server.cpu_percent_mean).sum::<Option<f64>>()?;
         let client_percent: f64 =
             result.per_client.iter().map(|client| client.cpu_percent_mean).sum();
-        let sent: u64 = clients.iter().map(|client| client.wire_bytes_sent).sum();
-        let received: u64 = clients.iter().map(|client| client.wire_bytes_received).sum();
+        let sent: u64 = clients.iter().map(|client| client.result.wire_bytes_sent).sum();
+        let received: u64 = clients.iter().map(|client| client.result.wire_bytes_received).sum();
         let busiest = result.per_server.iter().map(|server| server.share).fold(0.0, f64::max);
         Some(Self {
             server_ns: server_percent / 100.0 * 1e9 / rate,
@@ -147,7 +146,7 @@ pub fn ceilings(cost: &Cost, testbed: &Testbed) -> Vec<Ceiling> {
 /// The ceilings as a table, for a run on cores of `clock_ghz`; `None` if the run holds no costs.
 pub fn table(
     run: &RunFolder,
-    clients: &[RunResult],
+    clients: &[MeasuredClient],
     result: &ClusterResult,
     clock_ghz: f64,
     testbed: &Testbed,

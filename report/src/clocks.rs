@@ -11,14 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::lines;
 use crate::result::{ResultError, RunResult};
-use crate::warnings::Warning;
-
-/// A clock that is known less well than this, in milliseconds, is told: a second's count is then
-/// wrong by a percent.
-const ERROR_MS_MAX: f64 = 10.0;
-
-/// A host's clock that is off by more than this, in milliseconds, is told: nobody keeps it.
-const OFFSET_MS_MAX: f64 = 100.0;
 
 /// The clocks of the host that one process ran on. Offsets are what to add to its times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,31 +94,6 @@ pub(crate) fn shift(result: &mut RunResult, offset_ms: i64) {
     }
 }
 
-/// What a reader should know about the hosts' clocks.
-pub(crate) fn warnings(clocks: &[HostClock]) -> impl Iterator<Item = Warning> {
-    clocks.iter().filter_map(|clock| {
-        let HostClock { node, process, .. } = clock;
-        let error_ms = clock.error_ns as f64 / 1e6;
-        let offset_ms = clock.wall_offset_ns as f64 / 1e6;
-        if error_ms > ERROR_MS_MAX {
-            Some(Warning::new(
-                format!("the clock of {node} ({process}) is known to {error_ms:.0} ms only"),
-                "keep the network idle before and after a run, and see that chrony runs there",
-            ))
-        } else if offset_ms.abs() > OFFSET_MS_MAX {
-            Some(Warning::new(
-                format!(
-                    "the clock of {node} ({process}) is off by {:.0} ms, which was set right here",
-                    -offset_ms
-                ),
-                "see that chrony runs there",
-            ))
-        } else {
-            None
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,9 +118,9 @@ mod tests {
         folder.file("clocks.json", &format!("{{\"clocks\": [{}]}}", lines.join(",")));
         let run = RunFolder::read(&folder.0).unwrap();
         let clients = run.read_clients().unwrap();
-        let starts = [0, 1].map(|index| clients[index].window_start_unix_ms);
+        let starts = [0, 1].map(|index| clients[index].result.window_start_unix_ms);
         assert_eq!(starts, [START_UNIX_MS, START_UNIX_MS - 2_000]);
-        assert_eq!(clients[1].timeline.start_unix_ms, START_UNIX_MS - 2_000);
+        assert_eq!(clients[1].result.timeline.start_unix_ms, START_UNIX_MS - 2_000);
         let seconds = |run: &RunFolder| {
             [0, 1].map(|index: usize| run.servers[index].intervals[0].stats.unix_ms)
         };
@@ -174,19 +141,6 @@ mod tests {
         assert_eq!(read(&path).unwrap(), clocks);
         let error = write(&folder.0.join("gone/clocks.json"), &clocks).unwrap_err().to_string();
         assert!(error.contains("cannot write") && error.contains("gone/clocks.json"), "{error}");
-    }
-
-    #[test]
-    fn clocks_that_nobody_keeps_or_knows_are_told() {
-        let clock = |wall_offset_ns, error_ns| -> HostClock {
-            serde_json::from_str(&line("kvs-client 1", wall_offset_ns, error_ns)).unwrap()
-        };
-        let told = |clock| warnings(&[clock]).map(|warning| warning.to_string()).next();
-        assert_eq!(told(clock(5_000_000, 300_000)), None);
-        let off = told(clock(-2_000_000_000, 300_000)).unwrap();
-        assert!(off.contains("node1 (kvs-client 1) is off by 2000 ms"), "{off}");
-        let unknown = told(clock(0, 25_000_000)).unwrap();
-        assert!(unknown.contains("known to 25 ms only: keep the network idle"), "{unknown}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::clocks::{self, ClocksError, HostClock};
 use crate::lines;
 use crate::result::{ResultError, RunResult, parse_json};
 use crate::server_log::{Interface, LogError, ServerLog};
-use crate::warnings::Warning;
+use crate::warning::Warning;
 
 /// What the launcher wrote about a run before it started it: `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,15 @@ pub struct RunFolder {
     pub clocks: Vec<HostClock>,
 }
 
+/// A client that left its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredClient {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it measured.
+    pub result: RunResult,
+}
+
 /// Why a run's folder could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -222,24 +231,19 @@ impl RunFolder {
         clocks::wall_offset_ms(&self.clocks, &format!("kvs-client {number}"))
     }
 
-    /// Reads the clients' results, in order of their number and by the launcher's clock; `None` for a
-    /// client that left none.
-    pub fn read_results(&self) -> Result<Vec<Option<RunResult>>, FolderError> {
-        let result = |number| {
+    /// Reads the results of the clients that left one, in order of their number and by the
+    /// launcher's clock.
+    pub fn read_clients(&self) -> Result<Vec<MeasuredClient>, FolderError> {
+        let mut clients = Vec::new();
+        for number in 1..=self.description.clients {
             let path = self.path.join(format!("kvs-client-{number}.json"));
-            if !path.exists() {
-                return Ok(None);
+            if path.exists() {
+                let mut result = RunResult::read(&path)?;
+                clocks::shift(&mut result, self.client_offset_ms(number));
+                clients.push(MeasuredClient { number, result });
             }
-            let mut result = RunResult::read(&path)?;
-            clocks::shift(&mut result, self.client_offset_ms(number));
-            Ok(Some(result))
-        };
-        (1..=self.description.clients).map(result).collect()
-    }
-
-    /// Reads the results of the clients that left one.
-    pub fn read_clients(&self) -> Result<Vec<RunResult>, FolderError> {
-        Ok(self.read_results()?.into_iter().flatten().collect())
+        }
+        Ok(clients)
     }
 
     /// Reads what the clients logged every second, in order of their number; nothing for one that

@@ -1,5 +1,8 @@
 //! How columns and figures of measured tables are written for people.
 
+use jiff::Timestamp;
+use thousands::Separable as _;
+
 use crate::results::Column;
 
 /// What a column shows, in words without its unit: `p99_us` is `p99`, `batch_size` is `batch size`.
@@ -106,36 +109,25 @@ pub(crate) fn number(number: f64) -> String {
 
 /// `12,345,678`.
 pub(crate) fn grouped(number: f64) -> String {
-    let digits = format!("{:.0}", number.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number <= -0.5 { format!("-{text}") } else { text }
+    // A zero has no sign.
+    let whole = number.round_ties_even() + 0.0;
+    format!("{whole:.0}").separate_with_commas()
 }
 
 /// The day of a Unix time as `2026-11-21`.
 pub(crate) fn date(unix_ms: u64) -> String {
-    let (year, month, day) = civil((unix_ms / 86_400_000) as i64);
-    format!("{year}-{month:02}-{day:02}")
+    timestamp(unix_ms).strftime("%F").to_string()
 }
 
-/// The date of a day counted from 1970-01-01; after Hinnant, *chrono-Compatible Low-Level Date
-/// Algorithms* (2013), `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+/// A Unix time as `2026-11-21 10:22:29 UTC`.
+pub(crate) fn utc(unix_ms: u64) -> String {
+    timestamp(unix_ms).strftime("%F %T UTC").to_string()
+}
+
+/// What a calendar does not reach, because a file is damaged, is its last day.
+fn timestamp(unix_ms: u64) -> Timestamp {
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -165,8 +157,8 @@ mod tests {
             ["1.00", "1,640", "14.3", "165", "0.976", "0.0500", "12,346", "-2.50"]
         );
         assert_eq!(
-            [0.0, 999.0, 12_345_678.4, -1_234.0].map(grouped),
-            ["0", "999", "12,345,678", "-1,234"]
+            [0.0, -0.4, 999.0, 12_345_678.4, -123.0, -1_234.0].map(grouped),
+            ["0", "0", "999", "12,345,678", "-123", "-1,234"]
         );
     }
 
@@ -177,5 +169,15 @@ mod tests {
         assert_eq!(scale_of(107_310.0), Scale { size: 1e3, name: "kop/s" });
         assert_eq!(scale(390.0, RATES_SHORT).name, "op/s");
         assert_eq!(scale(12.0, BYTES).name, "KiB");
+    }
+
+    #[test]
+    fn times_are_dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_256_549_079), "2026-11-21 10:22:29 UTC");
+        assert_eq!(utc(4_107_542_399_000), "2100-02-28 23:59:59 UTC");
+        assert_eq!(date(1_795_256_549_079), "2026-11-21");
+        assert_eq!([253_402_300_800_000, u64::MAX].map(date), ["9999-12-30", "9999-12-30"]);
     }
 }

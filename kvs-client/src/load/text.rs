@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use thousands::Separable as _;
+
 /// A rate with its unit: `9.81 Mop/s`, `950 op/s`.
 ///
 /// The unit is never `ops/s`: scripts that sum up the servers' `ops/s` lines must not find one in
@@ -23,15 +25,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 /// A count with its thousands set apart: `1,000,000`.
 pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    count.separate_with_commas()
 }
 
 /// A time: `85 us`, `12.3 ms`, `1.20 s`.

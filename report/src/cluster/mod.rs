@@ -15,20 +15,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::bottleneck::{self, Bottleneck};
 use crate::clocks::HostClock;
-use crate::result::{Build, RESULT_VERSION, ResultError, RunResult, hit_ratio, ratio, write_whole};
-use crate::run_folder::{Check, Description, RunFolder};
-use crate::warnings::{self, Warning};
+use crate::result::{Build, RESULT_VERSION, ResultError, hit_ratio, ratio, write_whole};
+use crate::run_folder::{Check, Description, MeasuredClient, RunFolder};
+use crate::warning::Warning;
+use crate::window::Window;
 
 mod error;
+mod overlap;
 mod servers;
-mod window;
+pub(crate) mod warnings;
 
 pub use error::ClusterError;
-
-pub(crate) use servers::intervals_in;
-pub use servers::median_rate;
-pub use window::Window;
-use window::{common_window, completed_in};
+use overlap::{common_window, completed_in};
 
 /// The least part of the longest window that must be common to all clients.
 pub const OVERLAP_MIN: f64 = 0.9;
@@ -171,13 +169,6 @@ pub struct ClientShare {
     pub cpu_percent_mean: f64,
 }
 
-/// A client that left its result.
-pub(crate) struct MeasuredClient {
-    /// Its number, from 1.
-    pub(crate) number: u32,
-    pub(crate) result: RunResult,
-}
-
 /// Computes a run's result from its folder.
 pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
     let clients = measured_clients(run)?;
@@ -233,10 +224,7 @@ pub fn compute(run: &RunFolder) -> Result<ClusterResult, ClusterError> {
 
 /// The clients that left a result, at least one.
 fn measured_clients(run: &RunFolder) -> Result<Vec<MeasuredClient>, ClusterError> {
-    let results = (1..).zip(run.read_results()?);
-    let clients: Vec<MeasuredClient> = results
-        .filter_map(|(number, result)| Some(MeasuredClient { number, result: result? }))
-        .collect();
+    let clients = run.read_clients()?;
     let Some(first) = clients.first() else {
         let what = "no client left a result".to_owned();
         return Err(ClusterError::NothingMeasured { what, folder: run.path.clone() });

@@ -1,10 +1,11 @@
 //! What each server did, and whether the clients agree.
 
-use super::{ClusterError, MeasuredClient, ServerShare, Window};
+use super::{ClusterError, ServerShare};
 use crate::result::ratio;
-use crate::run_folder::RunFolder;
-use crate::server_log::{Interval, ServerLog};
-use crate::warnings::Warning;
+use crate::run_folder::{MeasuredClient, RunFolder};
+use crate::server_log::ServerLog;
+use crate::warning::Warning;
+use crate::window::{Window, intervals_in, median_rate};
 
 /// What each server did, in order of their number. Complains where servers and clients disagree.
 pub(super) fn server_shares(
@@ -107,30 +108,5 @@ fn compare_counts(
             executed: *executed,
             acknowledged: *acknowledged,
         }),
-    }
-}
-
-/// A log's intervals that lie wholly inside `window`; without one, those in which the server did
-/// anything.
-pub(crate) fn intervals_in(
-    log: &ServerLog,
-    window: Option<Window>,
-) -> impl Iterator<Item = &Interval> {
-    log.intervals.iter().filter(move |interval| match window {
-        Some(window) => window.contains(interval),
-        None => interval.operations_per_second > 0.0,
-    })
-}
-
-/// The median of a server's `ops/s` lines over the intervals wholly inside `window`; without a
-/// window, over those in which it did anything.
-pub fn median_rate(log: &ServerLog, window: Option<Window>) -> Option<f64> {
-    let mut rates: Vec<f64> = intervals_in(log, window).map(|i| i.operations_per_second).collect();
-    rates.sort_by(f64::total_cmp);
-    let middle = rates.len() / 2;
-    match rates.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(rates[middle]),
-        _ => Some(f64::midpoint(rates[middle - 1], rates[middle])),
     }
 }

@@ -1,9 +1,6 @@
-use std::path::Path;
-
 use super::*;
 use crate::result::RunResult;
 use crate::run_folder::tests::{START_UNIX_MS, Scratch, client, server_log, whole_run};
-use crate::server_log::ServerLog;
 
 fn computed(folder: &Scratch) -> Result<ClusterResult, ClusterError> {
     compute(&RunFolder::read(&folder.0)?)
@@ -258,18 +255,6 @@ fn the_file_begins_with_the_mode() {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.starts_with("{\n  \"mode\": \"dev: 4 processes on ONE machine"), "{text}");
     assert_eq!(serde_json::from_str::<ClusterResult>(&text).unwrap(), result);
-}
-
-#[test]
-fn a_median_is_the_middle() {
-    let log = ServerLog::parse(&server_log("1/2"), Path::new("x.log")).unwrap();
-    assert_eq!(median_rate(&log, None), Some(995.0));
-    let window = |start, end| {
-        Some(Window { start_unix_ms: START_UNIX_MS + start, end_unix_ms: START_UNIX_MS + end })
-    };
-    assert_eq!(median_rate(&log, window(0, 3_000)), Some(1_000.0));
-    assert_eq!(median_rate(&log, window(1, 3_000)), Some(1_000.0));
-    assert_eq!(median_rate(&log, window(1, 1_999)), None);
 }
 
 #[test]

@@ -17,15 +17,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cluster::{ClusterError, ClusterResult};
 use crate::plots::Picture;
-use crate::result::{RunResult, write_whole};
-use crate::run_folder::RunFolder;
+use crate::result::write_whole;
+use crate::run_folder::{MeasuredClient, RunFolder};
 
 /// What a page tells.
 pub struct Page<'a> {
     run: &'a RunFolder,
     result: Result<&'a ClusterResult, String>,
-    /// The clients that left a result, by number.
-    clients: Vec<(usize, RunResult)>,
+    /// The clients that left a result.
+    clients: Vec<MeasuredClient>,
     pictures: &'a [Picture],
 }
 
@@ -46,9 +46,7 @@ impl<'a> Page<'a> {
     ) -> Self {
         let result = result.as_ref().map_err(ToString::to_string);
         // If they cannot be read, there is no total, and its reason says so.
-        let results = run.read_results().unwrap_or_default();
-        let numbered = (1..).zip(results);
-        let clients = numbered.filter_map(|(number, result)| Some((number, result?))).collect();
+        let clients = run.read_clients().unwrap_or_default();
         Self { run, result, clients, pictures }
     }
 
@@ -98,7 +96,7 @@ impl<'a> Page<'a> {
     /// The run's name: its id, or its folder's.
     fn name(&self) -> String {
         let folder = || self.run.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let id = self.clients.first().map(|(_, client)| client.run_id.clone());
+        let id = self.clients.first().map(|client| client.result.run_id.clone());
         id.filter(|id| !id.is_empty()).or_else(folder).unwrap_or_default()
     }
 }

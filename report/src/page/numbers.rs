@@ -1,9 +1,6 @@
 //! How figures are written on the page.
 
-use crate::wording::date;
-pub(super) use crate::wording::grouped;
-
-use std::time::{Duration, UNIX_EPOCH};
+use crate::wording::grouped;
 
 /// Three digits and the unit that suits them: `12.1 million`.
 pub(super) fn rounded(number: f64) -> String {
@@ -40,15 +37,6 @@ pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", grouped(bytes as f64 / f64::from(1 << 20)))
 }
 
-/// A time as `2026-11-21 10:22:29 UTC`.
-pub(super) fn utc(unix_ms: u64) -> String {
-    let since = Duration::from_millis(unix_ms);
-    debug_assert!(UNIX_EPOCH.checked_add(since).is_some(), "a Unix time");
-    let seconds = since.as_secs() % 86_400;
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{} {hour:02}:{minute:02}:{second:02} UTC", date(unix_ms))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,13 +49,5 @@ mod tests {
         );
         assert_eq!([152.0, 4_970.0, 12_370.0, 285_100.0].map(ms), ["0.152", "4.97", "12.4", "285"]);
         assert_eq!(mebibytes(163_545_088), "156 MiB");
-    }
-
-    #[test]
-    fn times_are_dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00 UTC");
-        assert_eq!(utc(1_795_256_549_079), "2026-11-21 10:22:29 UTC");
-        assert_eq!(utc(4_107_542_399_000), "2100-02-28 23:59:59 UTC");
     }
 }

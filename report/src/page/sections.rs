@@ -3,14 +3,15 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::numbers::{grouped, ms, rounded, utc};
+use super::numbers::{ms, rounded};
 use super::{Page, tables};
-use crate::cluster::ClusterResult;
+use crate::cluster::{ClusterResult, warnings};
 use crate::plots::Picture;
-use crate::result::{Build, RunResult};
-use crate::run_folder::Verdict;
+use crate::result::Build;
+use crate::run_folder::{MeasuredClient, Verdict};
 use crate::table;
-use crate::warnings::{self, Warning};
+use crate::warning::Warning;
+use crate::wording::{grouped, utc};
 
 /// What a reader wants first: the total, where it was measured, and whether it can be trusted.
 pub(super) fn summary(page: &Page<'_>) -> Markup {
@@ -40,7 +41,7 @@ pub(super) fn summary(page: &Page<'_>) -> Markup {
 }
 
 /// The few figures that stand beside the total.
-fn facts(result: &ClusterResult, clients: &[(usize, RunResult)]) -> Markup {
+fn facts(result: &ClusterResult, clients: &[MeasuredClient]) -> Markup {
     let fact = |good: Option<bool>, figure: String, what: &str| {
         let class = match good {
             Some(true) => "good",
@@ -50,7 +51,7 @@ fn facts(result: &ClusterResult, clients: &[(usize, RunResult)]) -> Markup {
         html! { li class=(class) { b { (figure) } span { (what) } } }
     };
     let worst = |pick: fn(&crate::result::Latency) -> f64| {
-        let all = clients.iter().filter_map(|(_, client)| client.latency_us.operations.as_ref());
+        let all = clients.iter().filter_map(|client| client.result.latency_us.operations.as_ref());
         all.map(pick).reduce(f64::max)
     };
     let hit = 100.0 * result.hit_ratio;
@@ -161,7 +162,7 @@ pub(super) fn verdict(page: &Page<'_>) -> Markup {
 pub(super) fn environment(page: &Page<'_>) -> Markup {
     let description = &page.run.description;
     let environment = &description.environment;
-    let first = page.clients.first().map(|(_, client)| client);
+    let first = page.clients.first().map(|client| &client.result);
     let mut rows = vec![
         ("started", utc(description.started_unix_ms)),
         ("mode", description.mode.clone()),

@@ -3,12 +3,13 @@
 use maud::{Markup, html};
 
 use super::Page;
-use super::numbers::{grouped, mebibytes, ms};
+use super::numbers::{mebibytes, ms};
 use crate::clocks::{HostClock, Measured};
 use crate::cluster::{ClientShare, ServerShare};
-use crate::result::{Latency, RunResult};
-use crate::run_folder::Environment;
+use crate::result::Latency;
+use crate::run_folder::{Environment, MeasuredClient};
 use crate::server_log::ServerLog;
+use crate::wording::grouped;
 
 /// A table whose first column is text and whose others are figures.
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Markup {
@@ -41,9 +42,9 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
         ]
     };
     let client = |client: &ClientShare| {
-        let number = client.number as usize;
-        let result =
-            page.clients.iter().find(|(known, _)| *known == number).map(|(_, result)| result);
+        let number = client.number;
+        let result = page.clients.iter().find(|known| known.number == number);
+        let result = result.map(|known| &known.result);
         let memory = result.map(|result| mebibytes(result.resources.resident_bytes.peak as u64));
         let wire = result.map(|result| result.wire_bytes_per_operation);
         vec![
@@ -79,15 +80,15 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
 }
 
 /// Latencies by client and kind, in milliseconds.
-pub(super) fn latencies(clients: &[(usize, RunResult)]) -> Markup {
-    let row = |client: usize, kind: &str, latency: Latency| {
+pub(super) fn latencies(clients: &[MeasuredClient]) -> Markup {
+    let row = |client: u32, kind: &str, latency: Latency| {
         let Latency { count, min, mean, p50, p95, p99, p999, max } = latency;
         let mut row = vec![format!("client {client} {kind}"), grouped(count as f64)];
         row.extend([min, mean, p50, p95, p99, p999, max].map(ms));
         row
     };
-    let rows = clients.iter().flat_map(|(number, client)| {
-        let latencies = &client.latency_us;
+    let rows = clients.iter().flat_map(|MeasuredClient { number, result }| {
+        let latencies = &result.latency_us;
         let kinds = [
             ("batches", latencies.batches),
             ("GET", latencies.get),

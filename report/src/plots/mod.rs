@@ -26,8 +26,8 @@ use std::sync::Once;
 
 use plotters::prelude::*;
 
-use crate::cluster::Window;
 use crate::run_folder::{FolderError, RunFolder};
+use crate::window::Window;
 use figure::Figure;
 use render::{FONT_NAME, Renderer};
 #[cfg(test)]

@@ -4,10 +4,10 @@ use super::axis::Axis;
 use super::figure::{Figure, Form, Panel, Point, Rule, Series, thinned};
 use super::{Picture, PlotError};
 use crate::client_log::ClientStats;
-use crate::cluster::{Window, median_rate};
 use crate::result::{Latency, RunResult};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{MeasuredClient, RunFolder};
 use crate::server_log::{Interface, Interval, ServerLog};
+use crate::window::{Window, median_rate};
 use crate::wording::{BYTES, RATES, Scale, TRAFFIC, scale};
 
 const PERCENT: [Scale; 3] = [Scale { size: 1.0, name: "%" }; 3];
@@ -94,11 +94,11 @@ pub(super) fn pictures(
         .ok_or_else(|| PlotError::NothingToDraw { folder: folder.path.clone() })?;
     let run = Run { servers: &folder.servers, clients: folder.read_client_logs()?, time };
     // Why a client's result cannot be read is told with the total; here it is only not drawn.
-    let results = folder.read_clients().unwrap_or_default();
+    let clients = folder.read_clients().unwrap_or_default();
     let one_machine = folder.description.machines == 1;
     let pictures = [
         Some(throughput(&run, window)),
-        latency(&results),
+        latency(&clients),
         Some(processes_of_servers(&run)),
         processes_of_clients(&run),
         network(&run, one_machine),
@@ -312,15 +312,16 @@ const PERCENTILES: [Percentile; 5] = [
 
 /// The middle client's percentiles, with bars from the lowest client to the highest: percentiles of
 /// several clients cannot be merged.
-fn latency(results: &[RunResult]) -> Option<Picture> {
+fn latency(clients: &[MeasuredClient]) -> Option<Picture> {
     let mut series = Vec::new();
     let kinds: Vec<(usize, &Kind)> = KINDS
         .iter()
         .enumerate()
-        .filter(|(_, (_, pick))| results.iter().any(|result| pick(result).is_some()))
+        .filter(|(_, (_, pick))| clients.iter().any(|client| pick(&client.result).is_some()))
         .collect();
     for (position, (look, (name, pick))) in kinds.iter().enumerate() {
-        let latencies: Vec<Latency> = results.iter().filter_map(pick).collect();
+        let latencies: Vec<Latency> =
+            clients.iter().filter_map(|client| pick(&client.result)).collect();
         let points = PERCENTILES.iter().enumerate().map(|(index, (_, percentile))| {
             let mut ms: Vec<f64> = latencies.iter().map(|l| percentile(l) / 1e3).collect();
             ms.sort_by(f64::total_cmp);
@@ -348,7 +349,7 @@ fn latency(results: &[RunResult]) -> Option<Picture> {
         rules: Vec::new(),
         window: None,
     };
-    let bars = if results.len() > 1 {
+    let bars = if clients.len() > 1 {
         " of the middle client; bars: the lowest and the highest client"
     } else {
         ""
@@ -468,12 +469,12 @@ mod tests {
 
     #[test]
     fn latencies_lie_between_the_lowest_and_the_highest_client() {
-        let mut low = crate::run_folder::tests::client(START_UNIX_MS);
-        let mut high = low.clone();
-        for (result, us) in [(&mut low, 1_000.0), (&mut high, 4_000.0)] {
+        let clients = [(1, 1_000.0), (2, 4_000.0)].map(|(number, us)| {
+            let mut result = crate::run_folder::tests::client(START_UNIX_MS);
             result.latency_us.get = Some(Latency { p50: us, ..result.latency_us.get.unwrap() });
-        }
-        let picture = latency(&[low, high]).unwrap();
+            MeasuredClient { number, result }
+        });
+        let picture = latency(&clients).unwrap();
         let panel = &picture.figure.panels[0];
         assert_eq!(
             panel.series.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),

@@ -2,55 +2,10 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::{ClusterError, MeasuredClient, OVERLAP_MIN};
+use super::{ClusterError, OVERLAP_MIN};
 use crate::result::{RunResult, Timeline, ratio};
-use crate::server_log::Interval;
-
-/// A span of Unix time in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// Its first instant.
-    pub start_unix_ms: u64,
-    /// Its end.
-    pub end_unix_ms: u64,
-}
-
-impl Window {
-    /// The window that a client measured in.
-    pub fn of(client: &RunResult) -> Self {
-        Self { start_unix_ms: client.window_start_unix_ms, end_unix_ms: client.window_end_unix_ms }
-    }
-
-    /// Its length; 0 if it ends before it begins.
-    pub fn seconds(self) -> f64 {
-        self.end_unix_ms.saturating_sub(self.start_unix_ms) as f64 / 1e3
-    }
-
-    /// Its whole seconds, from its start.
-    pub fn whole_seconds(self) -> impl Iterator<Item = Self> {
-        let count = self.end_unix_ms.saturating_sub(self.start_unix_ms) / 1_000;
-        (0..count).map(move |second| {
-            let start_unix_ms = self.start_unix_ms + 1_000 * second;
-            Self { start_unix_ms, end_unix_ms: start_unix_ms + 1_000 }
-        })
-    }
-
-    /// What two windows have in common.
-    pub fn intersection(self, other: Self) -> Self {
-        Self {
-            start_unix_ms: self.start_unix_ms.max(other.start_unix_ms),
-            end_unix_ms: self.end_unix_ms.min(other.end_unix_ms),
-        }
-    }
-
-    /// Whether a server's interval lies in it from end to end.
-    pub fn contains(self, interval: &Interval) -> bool {
-        interval.start_unix_ms() >= self.start_unix_ms as f64
-            && interval.end_unix_ms() <= self.end_unix_ms as f64
-    }
-}
+use crate::run_folder::MeasuredClient;
+use crate::window::Window;
 
 /// The time in which all clients measured, and its part of the longest window.
 pub(super) fn common_window(

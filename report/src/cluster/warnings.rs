@@ -1,20 +1,17 @@
 //! What a reader of a run's total should know, each with what to do about it.
 //!
 //! The table, `cluster.json` and the report page tell the same warnings. They do not make a total
-//! wrong; what does is a [`ClusterError`](crate::cluster::ClusterError).
+//! wrong; what does is a [`ClusterError`](super::ClusterError).
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use crate::clocks;
-use crate::cluster::{ClusterResult, MeasuredClient};
+use super::ClusterResult;
+use crate::clocks::HostClock;
 use crate::result::{Build, ratio};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{MeasuredClient, RunFolder};
 use crate::server_log::Interval;
+use crate::warning::Warning;
 
 /// The greatest relative gap between the total and the sum of the servers' medians that passes.
-pub const MEDIANS_GAP_MAX: f64 = 0.05;
+const MEDIANS_GAP_MAX: f64 = 0.05;
 
 /// The greatest relative gap between a client's count and its timeline that passes: the
 /// timeline's clock has a resolution of a millisecond.
@@ -24,31 +21,16 @@ const TIMELINE_GAP_MAX: f64 = 0.01;
 /// give the hottest up to 1.16.
 const SHARE_OVER_EVEN_MAX: f64 = 1.2;
 
-/// Something that a reader of the total should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warning {
-    /// What was seen.
-    pub what: String,
-    /// What to do about it.
-    pub remedy: String,
-}
+/// A clock that is known less well than this, in milliseconds, is told: a second's count is then
+/// wrong by a percent.
+const CLOCK_ERROR_MS_MAX: f64 = 10.0;
 
-impl Warning {
-    /// A warning of these words; neither ends with a full stop.
-    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: remedy.into() }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.remedy)
-    }
-}
+/// A host's clock that is off by more than this, in milliseconds, is told: nobody keeps it.
+const CLOCK_OFFSET_MS_MAX: f64 = 100.0;
 
 /// Where the run took place, if that keeps its total from being a cluster's. Apart from the others,
 /// because the table's first line says it already.
-pub fn of_place(result: &ClusterResult) -> Option<Warning> {
+pub(crate) fn of_place(result: &ClusterResult) -> Option<Warning> {
     (result.machines == 1).then(|| {
         Warning::new(
             "servers and clients shared one machine",
@@ -69,7 +51,7 @@ pub(crate) fn of(
         warnings.push(Warning::new(what, "make build, and run again"));
     }
     warnings.extend(run.description.warnings.iter().cloned());
-    warnings.extend(clocks::warnings(&run.clocks));
+    warnings.extend(clocks(&run.clocks));
     warnings.extend(clients.iter().filter_map(timeline_gap));
     warnings.extend(misses(result));
     warnings.extend(faults(result));
@@ -80,6 +62,31 @@ pub(crate) fn of(
         warnings.extend(dropped_samples(run));
     }
     warnings
+}
+
+/// What a reader should know about the hosts' clocks.
+fn clocks(clocks: &[HostClock]) -> impl Iterator<Item = Warning> {
+    clocks.iter().filter_map(|clock| {
+        let HostClock { node, process, .. } = clock;
+        let error_ms = clock.error_ns as f64 / 1e6;
+        let offset_ms = clock.wall_offset_ns as f64 / 1e6;
+        if error_ms > CLOCK_ERROR_MS_MAX {
+            Some(Warning::new(
+                format!("the clock of {node} ({process}) is known to {error_ms:.0} ms only"),
+                "keep the network idle before and after a run, and see that chrony runs there",
+            ))
+        } else if offset_ms.abs() > CLOCK_OFFSET_MS_MAX {
+            Some(Warning::new(
+                format!(
+                    "the clock of {node} ({process}) is off by {:.0} ms, which was set right here",
+                    -offset_ms
+                ),
+                "see that chrony runs there",
+            ))
+        } else {
+            None
+        }
+    })
 }
 
 fn timeline_gap(client: &MeasuredClient) -> Option<Warning> {
@@ -176,4 +183,28 @@ fn missing_intervals(intervals: &[Interval]) -> u64 {
     let usual_ms = 1e3 * lengths_s[lengths_s.len() / 2];
     let expected = ratio(last.start_unix_ms() - first.start_unix_ms(), usual_ms).round() as u64 + 1;
     expected.saturating_sub(intervals.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_nobody_keeps_or_knows_are_told() {
+        let clock = |wall_offset_ns, error_ns| HostClock {
+            node: "node1".to_owned(),
+            process: "kvs-client 1".to_owned(),
+            offset_ns: -7,
+            wall_offset_ns,
+            error_ns,
+            start: None,
+            end: None,
+        };
+        let told = |clock| clocks(&[clock]).map(|warning| warning.to_string()).next();
+        assert_eq!(told(clock(5_000_000, 300_000)), None);
+        let off = told(clock(-2_000_000_000, 300_000)).unwrap();
+        assert!(off.contains("node1 (kvs-client 1) is off by 2000 ms"), "{off}");
+        let unknown = told(clock(0, 25_000_000)).unwrap();
+        assert!(unknown.contains("known to 25 ms only: keep the network idle"), "{unknown}");
+    }
 }
