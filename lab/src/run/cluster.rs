@@ -10,7 +10,7 @@ use std::time::Duration;
 use clocks::Estimate;
 use futures::future::join_all;
 use report::run_folder::Host;
-use report::warnings::Warning;
+use report::warning::Warning;
 use tokio::process::Command;
 use tokio::time::timeout;
 
