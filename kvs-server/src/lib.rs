@@ -19,9 +19,8 @@
 //! - [`order`]: when a command is applied, and when its answer may leave;
 //! - [`fatal`]: what a server cannot go on after;
 //! - [`counters`]: what was done, and the lines that tell it;
-//! - [`reporter`]: the thread that writes those lines;
+//! - [`reporter`]: the thread that writes those lines, and what [`resources`] tells of the process;
 //! - [`log_limit`]: one line a second for what peers get wrong;
-//! - [`machine`]: CPU, memory and network, for the same lines;
 //! - [`descriptors`]: room for the connections;
 //! - [`environment`]: randomness and time, so that a simulation replays from its seed.
 //!
@@ -39,7 +38,6 @@ pub mod errand;
 pub mod exchange;
 pub mod fatal;
 pub mod log_limit;
-pub mod machine;
 pub mod order;
 pub mod reporter;
 pub mod server;

@@ -10,11 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::Tally;
+use resources::Sampler;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::{Gauges, interval_lines, total_lines};
-use crate::machine::Machine;
 use crate::service::Service;
 
 /// How long the closing lines may take before their reader counts as stalled.
@@ -89,20 +89,18 @@ impl Reporter {
 struct Lines<W> {
     service: Arc<Service>,
     output: W,
-    machine: Machine,
+    sampler: Sampler,
     born: Instant,
     /// When the current interval began, and what was counted then.
     since: Instant,
     earlier: Tally,
-    resident_bytes_peak: u64,
 }
 
 impl<W: Write> Lines<W> {
     fn new(service: Arc<Service>, output: W) -> Self {
         let now = Instant::now();
         let earlier = service.counters().tally();
-        let machine = Machine::new();
-        Self { service, output, machine, born: now, since: now, earlier, resident_bytes_peak: 0 }
+        Self { service, output, sampler: Sampler::new(), born: now, since: now, earlier }
     }
 
     fn write_all(
@@ -133,8 +131,7 @@ impl<W: Write> Lines<W> {
     fn write_interval(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let later = self.service.counters().tally();
-        let machine = self.machine.sample();
-        self.resident_bytes_peak = machine.resident_bytes_peak;
+        let usage = self.sampler.sample();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let gauges = Gauges {
             unix_ms: since_1970.as_millis() as u64,
@@ -142,7 +139,7 @@ impl<W: Write> Lines<W> {
             sessions: self.service.engine().sessions().count() as u64,
             connections: self.service.counters().connections(),
             panics: self.service.counters().panics(),
-            machine,
+            usage,
         };
         let lines = interval_lines(&self.earlier, &later, now - self.since, &gauges);
         (self.since, self.earlier) = (now, later);
@@ -152,7 +149,7 @@ impl<W: Write> Lines<W> {
 
     fn write_totals(mut self) -> io::Result<()> {
         let totals = self.service.counters().tally();
-        let peak = self.machine.sample().resident_bytes_peak.max(self.resident_bytes_peak);
+        let peak = self.sampler.sample().resident_bytes_peak;
         let (keys, panics) = (self.service.keys() as u64, self.service.counters().panics());
         let lines = total_lines(&totals, keys, panics, peak, self.born.elapsed());
         self.output.write_all(lines.as_bytes())?;

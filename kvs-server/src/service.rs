@@ -25,7 +25,6 @@ use crate::environment::Environment;
 use crate::errand::Errand;
 use crate::exchange::Exchange;
 use crate::fatal::Fatal;
-use crate::machine::host_memory;
 use crate::order::memory::{LEASE, Memory, RECORD_BYTES_TOTAL};
 use crate::order::{Answer, Order};
 
@@ -280,7 +279,7 @@ impl<O: Order> Service<O> {
     }
 
     fn hello(&self, version: u8, session: Option<SessionId>) -> Hello {
-        let (memory_free_bytes, memory_total_bytes) = host_memory();
+        let memory = resources::Memory::look();
         let ownership = self.engine().ownership();
         Hello {
             version,
@@ -293,9 +292,9 @@ impl<O: Order> Service<O> {
             partitions: self.engine().partitions().count(),
             store: self.config.store_kind.to_string(),
             keys: self.keys() as u64,
-            memory_free_bytes,
-            memory_total_bytes,
-            host: sysinfo::System::host_name().unwrap_or_default(),
+            memory_free_bytes: memory.map_or(0, |memory| memory.free_bytes),
+            memory_total_bytes: memory.map_or(0, |memory| memory.total_bytes),
+            host: resources::host_name().unwrap_or_default(),
             threads: self.config.threads,
             program: env!("CARGO_PKG_VERSION").to_owned(),
         }

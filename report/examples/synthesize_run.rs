@@ -178,7 +178,7 @@ fn client_result(
         put: Some(latency(22.4)),
         ..Latencies::default()
     };
-    let level = |mean: f64, peak: f64| Level { mean, peak };
+    let level = |mean: f64, peak: f64| Some(Level { mean, peak });
     // What does not divide goes to the first client.
     let part =
         |all: u64| if client == 0 { all - all / clients * (clients - 1) } else { all / clients };

@@ -16,12 +16,12 @@
 
 use std::fmt;
 
+use resources::{Traffic, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::result::ratio;
 use crate::run_folder::{FolderError, MeasuredClient, RunFolder};
-use crate::server_log::Interface;
 use crate::window::{Window, intervals_in};
 
 /// From here on a link, a machine's CPU or a process's threads are what limits: some of their
@@ -83,9 +83,7 @@ struct Limit {
 /// The part of a second's log that servers and clients have in common.
 struct Second<'a> {
     interval_s: f64,
-    cpu_percent: f64,
-    cores_percent: &'a [f64],
-    network: &'a [Interface],
+    usage: &'a Usage,
 }
 
 /// A process of the run, with its seconds inside the window.
@@ -111,9 +109,7 @@ pub(crate) fn find(
     for (index, log) in run.servers.iter().enumerate() {
         let seconds = intervals_in(log, Some(window)).map(|interval| Second {
             interval_s: interval.stats.interval_s,
-            cpu_percent: interval.stats.cpu_percent,
-            cores_percent: &interval.stats.cores_percent,
-            network: &interval.stats.network,
+            usage: &interval.stats.usage,
         });
         processes.push(Process {
             name: format!("server {}", index + 1),
@@ -129,12 +125,8 @@ pub(crate) fn find(
             let start_unix_ms = end_unix_ms - 1e3 * stats.interval_s;
             start_unix_ms >= window.start_unix_ms as f64 && end_unix_ms <= window.end_unix_ms as f64
         });
-        let seconds = inside.map(|stats| Second {
-            interval_s: stats.interval_s,
-            cpu_percent: stats.cpu_percent,
-            cores_percent: &stats.cores_percent,
-            network: &stats.network,
-        });
+        let seconds =
+            inside.map(|stats| Second { interval_s: stats.interval_s, usage: &stats.usage });
         let result = clients.iter().find(|client| client.number as usize == index + 1);
         let threads = result.and_then(|client| client.result.config.get("threads"));
         processes.push(Process {
@@ -186,10 +178,9 @@ fn judge(run: &RunFolder, processes: &[Process<'_>], offered: Option<Limit>) -> 
 /// was logged.
 fn cpu_of_all_cores(run: &RunFolder, processes: &[Process<'_>], is_server: bool) -> Option<f64> {
     let side = || processes.iter().filter(|process| process.is_server == is_server);
-    let used: Option<f64> =
-        side().map(|process| mean(process.seconds.iter().map(|second| second.cpu_percent))).sum();
+    let used: Option<f64> = side().map(cpu_percent).sum();
     let cores =
-        |process: &Process<'_>| process.seconds.first().map_or(0, |s| s.cores_percent.len());
+        |process: &Process<'_>| process.seconds.first().map_or(0, |s| s.usage.cores_percent.len());
     let cores = match run.description.machines {
         1 => side().map(cores).max(),
         _ => Some(side().map(cores).sum()),
@@ -201,15 +192,15 @@ fn cpu_of_all_cores(run: &RunFolder, processes: &[Process<'_>], is_server: bool)
 fn links(run: &RunFolder, process: &Process<'_>) -> Vec<Limit> {
     let Some(second) = process.seconds.last() else { return Vec::new() };
     let mut limits = Vec::new();
-    for Interface { interface, link_mbit, .. } in second.network {
+    for Traffic { interface, link_mbit, .. } in &second.usage.network {
         let Some(mbit) = link_mbit.filter(|mbit| *mbit > 0) else { continue };
         for way in ["outgoing", "incoming"] {
-            let bytes = |link: &Interface| match way {
+            let bytes = |link: &Traffic| match way {
                 "outgoing" => link.sent_bytes,
                 _ => link.received_bytes,
             };
             let rates = process.seconds.iter().map(|second| {
-                let link = second.network.iter().find(|link| link.interface == *interface);
+                let link = second.usage.network.iter().find(|link| link.interface == *interface);
                 ratio(link.map_or(0, bytes) as f64, second.interval_s)
             });
             let used = mean(rates).map_or(0.0, |rate| ratio(8.0 * rate, 1e6 * mbit as f64));
@@ -229,18 +220,15 @@ fn machine_limits(run: &RunFolder, processes: &[Process<'_>], machine: usize) ->
         processes.iter().filter(|process| process.machine == machine).collect();
     let process = on_it.iter().find(|process| !process.seconds.is_empty())?;
     let place = place(run, process);
-    let cores: Vec<f64> = (0..process.seconds[0].cores_percent.len())
+    let cores: Vec<f64> = (0..process.seconds[0].usage.cores_percent.len())
         .filter_map(|core| {
-            mean(process.seconds.iter().filter_map(|s| s.cores_percent.get(core).copied()))
+            mean(process.seconds.iter().filter_map(|s| s.usage.cores_percent.get(core).copied()))
         })
         .map(|percent| percent / 100.0)
         .collect();
     let all = mean(cores.iter().copied())?;
     if all >= LIMIT_MIN {
-        let own: f64 = on_it
-            .iter()
-            .filter_map(|process| mean(process.seconds.iter().map(|second| second.cpu_percent)))
-            .sum();
+        let own: f64 = on_it.iter().filter_map(|process| cpu_percent(process)).sum();
         let own = ratio(own, 100.0 * cores.len() as f64);
         let is_foreign = own < OWN_CPU_MIN * all;
         let who = if is_foreign {
@@ -262,12 +250,12 @@ fn machine_limits(run: &RunFolder, processes: &[Process<'_>], machine: usize) ->
 /// The worker threads of a process, if they were busy all the time.
 fn threads(process: &Process<'_>) -> Option<Limit> {
     let threads = process.threads?;
-    let cpu_percent = mean(process.seconds.iter().map(|second| second.cpu_percent))?;
+    let cpu_percent = cpu_percent(process)?;
     // What threads beside the workers use may bring it over 100%.
     let used = ratio(cpu_percent, 100.0 * threads as f64).min(1.0);
     let noun = if threads == 1 { "1 thread" } else { &format!("{threads} threads") };
     // Beyond the cores more threads are no help.
-    let cores = process.seconds.first().map_or(0, |second| second.cores_percent.len() as u64);
+    let cores = process.seconds.first().map_or(0, |second| second.usage.cores_percent.len() as u64);
     let mend = if threads < cores { ": raise its -threads" } else { "" };
     let text = format!("{}'s {noun} {} busy{mend}", process.name, percent(used));
     (used >= LIMIT_MIN).then_some(Limit { kind: Kind::Threads, used, text })
@@ -292,6 +280,11 @@ fn place(run: &RunFolder, process: &Process<'_>) -> String {
         Some(host) if hosts.len() > 1 => host.name.clone(),
         _ => format!("{}'s host", process.name),
     }
+}
+
+/// Mean CPU time of a process; `None` if nothing was logged.
+fn cpu_percent(process: &Process<'_>) -> Option<f64> {
+    mean(process.seconds.iter().filter_map(|second| second.usage.cpu_percent))
 }
 
 fn percent(part: f64) -> String {

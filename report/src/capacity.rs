@@ -84,7 +84,7 @@ impl Cost {
         let server_percent: f64 =
             result.per_server.iter().map(|server| server.cpu_percent_mean).sum::<Option<f64>>()?;
         let client_percent: f64 =
-            result.per_client.iter().map(|client| client.cpu_percent_mean).sum();
+            result.per_client.iter().map(|client| client.cpu_percent_mean).sum::<Option<f64>>()?;
         let sent: u64 = clients.iter().map(|client| client.result.wire_bytes_sent).sum();
         let received: u64 = clients.iter().map(|client| client.result.wire_bytes_received).sum();
         let busiest = result.per_server.iter().map(|server| server.share).fold(0.0, f64::max);

@@ -12,9 +12,10 @@
 
 use std::path::Path;
 
+use resources::Usage;
 use serde::Deserialize;
 
-use crate::server_log::{Interface, LogError};
+use crate::server_log::LogError;
 
 /// A client's `stats` line: counts are those of the interval, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -40,16 +41,9 @@ pub struct ClientStats {
     pub unix_ms: u64,
     /// The length of the interval.
     pub interval_s: f64,
-    /// CPU time of the process; 100 is one core.
-    pub cpu_percent: f64,
-    /// How busy each core of the machine was.
-    pub cores_percent: Vec<f64>,
-    /// Resident memory.
-    pub resident_bytes: u64,
-    /// Threads of the process.
-    pub threads: u64,
-    /// The machine's network interfaces.
-    pub network: Vec<Interface>,
+    /// What the process and its host used.
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 /// Reads the `stats` lines of a client's log, in order of time.
@@ -109,8 +103,8 @@ pub(crate) mod tests {
             lines.iter().map(|line| line.unix_ms).collect::<Vec<_>>(),
             [5_000, 6_000, 7_000]
         );
-        assert_eq!(lines[2].cpu_percent, 85.0);
-        assert_eq!(lines[0].network[0].sent_bytes, 40);
+        assert_eq!(lines[2].usage.cpu_percent, Some(85.0));
+        assert_eq!(lines[0].usage.network[0].sent_bytes, 40);
         assert_eq!(parsed("").unwrap(), []);
     }
 

@@ -8,10 +8,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use resources::{Traffic, Usage};
+
 use crate::client_log::ClientStats;
 use crate::result::ratio;
 use crate::run_folder::{Description, FolderError, RunFolder};
-use crate::server_log::{Interface, Stats};
+use crate::server_log::Stats;
 use crate::table::aligned;
 
 /// What is read of a log's end: several times the longest line, which names a few cores and links.
@@ -31,8 +33,7 @@ pub fn render(folder: &Path) -> Result<String, FolderError> {
             operations: stats.operations,
             interval_s: stats.interval_s,
             p99_us: None,
-            cpu_percent: stats.cpu_percent,
-            network: &stats.network,
+            usage: &stats.usage,
         });
         rows.push(row(format!("server {number}"), process));
     }
@@ -43,8 +44,7 @@ pub fn render(folder: &Path) -> Result<String, FolderError> {
             operations: stats.operations,
             interval_s: stats.interval_s,
             p99_us: stats.p99_us,
-            cpu_percent: stats.cpu_percent,
-            network: &stats.network,
+            usage: &stats.usage,
         });
         rows.push(row(format!("client {number}"), process));
     }
@@ -58,8 +58,7 @@ struct Process<'a> {
     operations: u64,
     interval_s: f64,
     p99_us: Option<f64>,
-    cpu_percent: f64,
-    network: &'a [Interface],
+    usage: &'a Usage,
 }
 
 fn row(name: String, process: Option<Process<'_>>) -> Vec<String> {
@@ -67,15 +66,15 @@ fn row(name: String, process: Option<Process<'_>>) -> Vec<String> {
         return vec![name, "-".into(), "-".into(), "-".into(), "-".into(), "-".into()];
     };
     // Of processes that share a machine, each shows the machine's traffic.
-    let megabytes = |bytes: fn(&Interface) -> u64| {
-        let bytes: u64 = process.network.iter().map(bytes).sum();
+    let megabytes = |bytes: fn(&Traffic) -> u64| {
+        let bytes: u64 = process.usage.network.iter().map(bytes).sum();
         format!("{:.1}", ratio(bytes as f64 / 1e6, process.interval_s))
     };
     vec![
         name,
         format!("{:.0}", ratio(process.operations as f64, process.interval_s)),
         process.p99_us.map_or("-".into(), |us| format!("{:.2}", us / 1e3)),
-        format!("{:.0}%", process.cpu_percent),
+        process.usage.cpu_percent.map_or("-".into(), |percent| format!("{percent:.0}%")),
         megabytes(|link| link.sent_bytes),
         megabytes(|link| link.received_bytes),
     ]
@@ -120,15 +119,15 @@ mod tests {
             log.replace("\"threads\"", "\"p99_us\": 12400, \"left_s\": 18.2, \"threads\"")
         };
         folder.file("kvs-client-1.log", &stats(3));
-        // The second client's newest line is not whole yet.
-        let cut = stats(2);
+        // The second client's newest line is not whole yet, and the one before lacks a figure.
+        let cut = stats(2).replace("\"cpu_percent\":83.0,", "");
         folder.file("kvs-client-2.log", &cut[..cut.len() - 10]);
         let text = render(&folder.0).unwrap();
         let rows: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[2], ["server", "2", "500", "-", "180%", "0.0", "0.0"]);
         assert_eq!(rows[3], ["client", "1", "1000", "12.40", "85%", "0.0", "0.0"]);
-        assert_eq!(rows[4], ["client", "2", "1000", "12.40", "83%", "0.0", "0.0"]);
+        assert_eq!(rows[4], ["client", "2", "1000", "12.40", "-", "0.0", "0.0"]);
         let last = text.lines().last().unwrap();
         assert_eq!(last, "measure: 2000 op/s, worst p99 12.40 ms, 0 errors, 18 s left");
     }

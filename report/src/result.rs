@@ -230,21 +230,21 @@ pub struct Timeline {
     pub operations: Vec<u64>,
 }
 
-/// What a process used, sampled about once a second.
+/// What a process used, sampled about once a second; `None` where no sample tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
     /// CPU time of the process; 100 is one core.
-    pub cpu_percent: Level,
+    pub cpu_percent: Option<Level>,
     /// Resident memory in bytes.
-    pub resident_bytes: Level,
+    pub resident_bytes: Option<Level>,
     /// Threads of the process.
-    pub threads: Level,
+    pub threads: Option<Level>,
     /// Open connections to servers.
-    pub connections: Level,
+    pub connections: Option<Level>,
     /// Bytes that the machine's network interfaces received per second.
-    pub network_received_bytes_per_s: Level,
+    pub network_received_bytes_per_s: Option<Level>,
     /// Bytes that the machine's network interfaces sent per second.
-    pub network_sent_bytes_per_s: Level,
+    pub network_sent_bytes_per_s: Option<Level>,
 }
 
 /// The mean and the peak of a sampled quantity.
@@ -257,15 +257,15 @@ pub struct Level {
 }
 
 impl Level {
-    /// The level of some samples; zeros when there are none.
-    pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
+    /// The level of some samples; `None` when there are none.
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Option<Self> {
         let (mut count, mut sum, mut peak) = (0_u64, 0.0, 0.0_f64);
         for sample in samples {
             count += 1;
             sum += sample;
             peak = peak.max(sample);
         }
-        Self { mean: ratio(sum, count as f64), peak }
+        (count > 0).then(|| Self { mean: sum / count as f64, peak })
     }
 }
 

@@ -14,13 +14,14 @@
 
 use std::path::{Path, PathBuf};
 
+use resources::Traffic;
 use serde::{Deserialize, Serialize};
 
 use crate::client_log::{self, ClientStats};
 use crate::clocks::{self, ClocksError, HostClock};
 use crate::lines;
 use crate::result::{ResultError, RunResult, parse_json};
-use crate::server_log::{Interface, LogError, ServerLog};
+use crate::server_log::{LogError, ServerLog};
 use crate::warning::Warning;
 
 /// What the launcher wrote about a run before it started it: `run.json`.
@@ -217,7 +218,10 @@ impl RunFolder {
             }
         }
         let intervals = servers.iter_mut().flat_map(|log| &mut log.intervals);
-        set_link(description.link_mbit, intervals.flat_map(|interval| &mut interval.stats.network));
+        set_link(
+            description.link_mbit,
+            intervals.flat_map(|interval| &mut interval.stats.usage.network),
+        );
         Ok(Self { path: path.to_owned(), description, servers, clocks })
     }
 
@@ -264,7 +268,7 @@ impl RunFolder {
         let mut logs: Vec<Vec<ClientStats>> =
             (1..=self.description.clients).map(log).collect::<Result<_, _>>()?;
         let seconds = logs.iter_mut().flatten();
-        set_link(self.description.link_mbit, seconds.flat_map(|stats| &mut stats.network));
+        set_link(self.description.link_mbit, seconds.flat_map(|stats| &mut stats.usage.network));
         Ok(logs)
     }
 
@@ -282,7 +286,7 @@ impl RunFolder {
 }
 
 /// Sets the speed of links where the user told it.
-fn set_link<'a>(link_mbit: Option<u64>, interfaces: impl Iterator<Item = &'a mut Interface>) {
+fn set_link<'a>(link_mbit: Option<u64>, interfaces: impl Iterator<Item = &'a mut Traffic>) {
     if link_mbit.is_some() {
         interfaces.for_each(|interface| interface.link_mbit = link_mbit);
     }

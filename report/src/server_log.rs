@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
+use resources::Usage;
 use serde::Deserialize;
 
 /// One server's log.
@@ -103,31 +104,9 @@ pub struct Stats {
     pub sessions: u64,
     /// Connections open.
     pub connections: u64,
-    /// CPU time of the process; 100 is one core.
-    pub cpu_percent: f64,
-    /// How busy each core of the machine was.
-    pub cores_percent: Vec<f64>,
-    /// Resident memory.
-    pub resident_bytes: u64,
-    /// The most resident memory so far.
-    pub resident_bytes_peak: u64,
-    /// Threads of the process.
-    pub threads: u64,
-    /// The machine's network interfaces.
-    pub network: Vec<Interface>,
-}
-
-/// One network interface's traffic in the interval.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Interface {
-    /// Its name.
-    pub interface: String,
-    /// Its speed in megabits per second, where the system knows it.
-    pub link_mbit: Option<u64>,
-    /// Bytes received.
-    pub received_bytes: u64,
-    /// Bytes sent.
-    pub sent_bytes: u64,
+    /// What the process and its host used.
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 /// The closing `total` line: counts since the start.
@@ -153,8 +132,9 @@ pub struct Total {
     pub replayed: u64,
     /// Keys stored at the end.
     pub keys: u64,
-    /// The most resident memory.
-    pub resident_bytes_peak: u64,
+    /// The most resident memory, where it is known.
+    #[serde(default)]
+    pub resident_bytes_peak: Option<u64>,
     /// How long the server ran.
     pub uptime_s: f64,
 }
@@ -357,7 +337,7 @@ pub(crate) mod tests {
         assert_eq!(log.intervals[1].puts_per_second, 100.0);
         assert_eq!(log.intervals[0].start_unix_ms(), 1_795_183_200_000.0);
         assert_eq!(log.intervals[0].end_unix_ms(), 1_795_183_201_000.0);
-        assert_eq!(log.intervals[2].stats.network[0].interface, "lo");
+        assert_eq!(log.intervals[2].stats.usage.network[0].interface, "lo");
         assert_eq!(log.total.unwrap().operations_total, 12_345);
     }
 

@@ -116,8 +116,10 @@ fn servers(result: &ClusterResult) -> String {
                 format!(">={}", server.executed)
             },
             format!("{:.1}%", 100.0 * server.share),
-            server.cpu_percent_mean.map_or("-".to_owned(), |percent| format!("{percent:.0}%")),
-            format!("{:.0} MiB", server.resident_bytes_peak as f64 / f64::from(1 << 20)),
+            percent(server.cpu_percent_mean),
+            server.resident_bytes_peak.map_or("-".to_owned(), |bytes| {
+                format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
+            }),
         ]
     });
     aligned(&header, rows)
@@ -151,10 +153,14 @@ fn clients(result: &ClusterResult) -> String {
             latency(|latency| latency.max),
             client.errors.to_string(),
             client.unknown.to_string(),
-            format!("{:.0}%", client.cpu_percent_mean),
+            percent(client.cpu_percent_mean),
         ]
     });
     aligned(&header, rows)
+}
+
+fn percent(percent: Option<f64>) -> String {
+    percent.map_or("-".to_owned(), |percent| format!("{percent:.0}%"))
 }
 
 /// Columns aligned to the right, without borders, so that text tools can cut them.

@@ -37,7 +37,7 @@
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`open_loop`], [`pacer`]: operations that arrive by a schedule
 //! - [`history`]: what is written down for the checker
-//! - [`progress`], [`resources`], [`summary`], [`text`]: what is shown
+//! - [`progress`], [`summary`], [`text`]: what is shown, with what [`resources`] tells of the process
 //! - [`in_process`]: servers inside this process, for `-hosts mem:N`
 //! - [`memory`], [`interrupt`], [`run`]: the phases and their safeguards
 
@@ -59,7 +59,6 @@ mod progress;
 mod random;
 mod recent;
 mod recorder;
-mod resources;
 mod run;
 mod shell;
 mod source;

@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
+use resources::{Sampler, Usage};
 use serde::Serialize;
 
 use super::recent::{RecentLatencies, Snapshot};
 use super::recorder::Counts;
-use super::resources::{ResourceSampler, Sample};
 use super::text;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -165,6 +165,51 @@ fn left_s(phase: &Phase, now: Instant, after: Totals, rate: f64) -> Option<f64> 
     }
 }
 
+/// What was used in one interval.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// When the interval ended.
+    pub(crate) unix_ms: u64,
+    /// How long it was.
+    pub(crate) interval_s: f64,
+    /// By this process and its host.
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes samples, one interval after the other.
+struct Intervals {
+    sampler: Sampler,
+    began: Instant,
+}
+
+impl Intervals {
+    fn new() -> Self {
+        Self { sampler: Sampler::new(), began: Instant::now() }
+    }
+
+    /// Ends the interval and begins the next one.
+    fn end(&mut self) -> Sample {
+        let usage = self.sampler.sample();
+        let now = Instant::now();
+        let interval = now - std::mem::replace(&mut self.began, now);
+        let interval_s = (interval.as_secs_f64() * 1e3).round() / 1e3;
+        Sample { unix_ms: unix_ms(SystemTime::now()), interval_s, usage }
+    }
+
+    /// Ends the last interval, for a short run may end just before its only tick; `None` where it
+    /// was too short to tell anything.
+    fn rest(mut self) -> Option<Sample> {
+        (self.began.elapsed() >= TICK / 2).then(|| self.end())
+    }
+}
+
 #[derive(Serialize)]
 struct StatsLine<'a> {
     phase: &'a str,
@@ -230,14 +275,14 @@ fn tick_until(
     board: &Board,
     mut show: impl FnMut(&str, &str),
 ) -> Vec<Sample> {
-    let mut sampler = ResourceSampler::new();
+    let mut intervals = Intervals::new();
     let mut samples = Vec::new();
     let (mut before, mut latencies_before) = (board.totals(), board.latencies());
     let mut next = Instant::now() + TICK;
     while ended.recv_timeout(next.saturating_duration_since(Instant::now()))
         == Err(RecvTimeoutError::Timeout)
     {
-        let sample = sampler.sample();
+        let sample = intervals.end();
         let (after, phase, now) = (board.totals(), board.phase(), Instant::now());
         let latencies = board.latencies();
         next = next_tick(phase.began, now);
@@ -259,6 +304,7 @@ fn tick_until(
         samples.push(sample);
         (before, latencies_before) = (after, latencies);
     }
+    samples.extend(intervals.rest());
     samples
 }
 
@@ -362,16 +408,22 @@ mod tests {
 
     #[test]
     fn each_tick_gives_a_line_and_a_sample() {
-        let board = Board::new(1, 4);
+        let board = Arc::new(Board::new(1, 4));
         board.worker(0).set_in_flight(2);
         board.begin("measure", Some(Instant::now() + 30 * TICK), None);
         let (end, ended) = mpsc::channel();
         let (told, lines) = mpsc::channel();
+        let work = std::thread::spawn({
+            let board = Arc::clone(&board);
+            move || while board.worker(0).operations.load(Ordering::Relaxed) == 0 {}
+        });
         let mut end = Some(end);
         let samples = tick_until(&ended, &board, |line, stats| {
             told.send((line.to_owned(), stats.to_owned())).expect("the receiver is alive");
             end.take();
+            board.worker(0).add(&counts(1, 0, 0), Duration::ZERO, 0);
         });
+        work.join().expect("the work ends with the first tick");
         let (line, stats) = lines.try_recv().expect("one tick was shown");
         assert!(line.starts_with("measure 1 s"), "{line}");
         assert!(!stats.contains("ops/s"));
@@ -394,6 +446,15 @@ mod tests {
         assert!(stats["p99_us"].is_null(), "nothing was completed");
         assert_eq!(stats["left_s"], 29.0);
         assert_eq!(samples.len(), 1);
+        assert!(samples[0].usage.cpu_percent > Some(0.0), "a thread was busy: {samples:?}");
         assert!(lines.try_recv().is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_sampled_where_it_tells_something() {
+        let began_before = |time| Intervals { began: Instant::now() - time, ..Intervals::new() };
+        let rest = began_before(TICK / 2).rest().expect("half a second tells something");
+        assert!(rest.interval_s >= 0.5 && rest.usage.cpu_percent.is_some(), "{rest:?}");
+        assert!(began_before(Duration::ZERO).rest().is_none());
     }
 }

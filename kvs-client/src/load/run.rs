@@ -30,10 +30,9 @@ use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
 use super::open_loop::Arrivals;
-use super::progress::{Board, Progress, write_lines};
+use super::progress::{Board, Progress, Sample, unix_ms, write_lines};
 use super::random::Random;
 use super::recorder::{Faults, Recorder};
-use super::resources::{self, unix_ms};
 use super::source::{List, Source, Workload};
 use super::summary::{self, Observed};
 #[cfg(feature = "peers")]
@@ -438,7 +437,7 @@ impl<T: Target> Run<T> {
         &self,
         preload: Option<Preload>,
         window: Option<Window>,
-        samples: Vec<resources::Sample>,
+        samples: Vec<Sample>,
     ) -> Observed {
         let (now, system_now) = (Instant::now(), SystemTime::now());
         let window = window.unwrap_or(Window { start: now, end: now, wire_bytes: (0, 0) });
@@ -556,9 +555,9 @@ fn check_memory(settings: &Settings, servers: &[ServerInfo]) -> anyhow::Result<(
         value_bytes,
         client_bytes: (batch_bytes * settings.workers as f64) as u64 + replies,
     };
-    let own = resources::host_name();
-    memory::check(demand, &servers, &own, resources::memory_free_bytes())
-        .map_err(anyhow::Error::msg)
+    let own = resources::host_name().unwrap_or_default();
+    let own_free_bytes = resources::Memory::look().map(|memory| memory.free_bytes);
+    memory::check(demand, &servers, &own, own_free_bytes).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use report::result::{
     Acknowledged, Build, Latencies, Latency, Level, OpenLoop, Preload, RESULT_VERSION, Resources,
     RunResult, Timeline, hit_ratio, ratio,
 };
+use resources::Traffic;
 
 use super::cli::Settings;
+use super::progress::Sample;
 use super::recorder::{
     LatencyHistogram, LatencyHistograms, Recorder, SWAP_RETRIES_MAX, TIMELINE_BUCKET,
 };
-use super::resources::Sample;
 use super::text;
 
 /// What a run saw beside its recorders.
@@ -124,24 +125,25 @@ fn latency(histogram: &Histogram<u64>) -> Latency {
     }
 }
 
-/// The levels of the samples whose seconds end inside the window.
+/// The levels of the samples that lie inside the window by half of their time or more.
 fn resources(observed: &Observed) -> Resources {
-    let window = observed.window_start_unix_ms..=observed.window_end_unix_ms;
-    let inside = || observed.samples.iter().filter(|sample| window.contains(&sample.unix_ms));
-    let level = |of: fn(&Sample) -> f64| Level::of(inside().map(of));
+    let window = observed.window_start_unix_ms as f64..=observed.window_end_unix_ms as f64;
+    let middle_ms = |sample: &&Sample| sample.unix_ms as f64 - 500.0 * sample.interval_s;
+    let inside = || observed.samples.iter().filter(|sample| window.contains(&middle_ms(sample)));
+    let level = |of: fn(&Sample) -> Option<f64>| Level::of(inside().filter_map(of));
+    let per_second = |of: fn(&Traffic) -> u64| {
+        Level::of(inside().map(|sample| {
+            let bytes: u64 = sample.usage.network.iter().map(of).sum();
+            ratio(bytes as f64, sample.interval_s)
+        }))
+    };
     Resources {
-        cpu_percent: level(|sample| sample.cpu_percent),
-        resident_bytes: level(|sample| sample.resident_bytes as f64),
-        threads: level(|sample| sample.threads as f64),
+        cpu_percent: level(|sample| sample.usage.cpu_percent),
+        resident_bytes: level(|sample| Some(sample.usage.resident_bytes? as f64)),
+        threads: level(|sample| Some(sample.usage.threads? as f64)),
         connections: Level::of(inside().map(|_| observed.connections as f64)),
-        network_received_bytes_per_s: level(|sample| {
-            let bytes: u64 = sample.network.iter().map(|traffic| traffic.received_bytes).sum();
-            ratio(bytes as f64, sample.interval_s)
-        }),
-        network_sent_bytes_per_s: level(|sample| {
-            let bytes: u64 = sample.network.iter().map(|traffic| traffic.sent_bytes).sum();
-            ratio(bytes as f64, sample.interval_s)
-        }),
+        network_received_bytes_per_s: per_second(|traffic| traffic.received_bytes),
+        network_sent_bytes_per_s: per_second(|traffic| traffic.sent_bytes),
     }
 }
 
@@ -206,14 +208,10 @@ pub(crate) fn render(result: &RunResult, swaps_given_up: u64) -> String {
             text::bytes(result.wire_bytes_received)
         ),
     );
-    row(
-        "client",
-        format!(
-            "{:.0}% CPU, {} resident",
-            result.resources.cpu_percent.mean,
-            text::bytes(result.resources.resident_bytes.peak as u64)
-        ),
-    );
+    let Resources { cpu_percent, resident_bytes, .. } = result.resources;
+    let cpu = cpu_percent.map_or("-".to_owned(), |cpu| format!("{:.0}%", cpu.mean));
+    let memory = resident_bytes.map_or("-".to_owned(), |held| text::bytes(held.peak as u64));
+    row("client", format!("{cpu} CPU, {memory} resident"));
     row("seed", result.seed.to_string());
     let warning = match result.build {
         Build::Debug => "This is a debug build: build with --release before you quote a figure.\n",
@@ -294,6 +292,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use kvs_client::{Failure, Outcome};
+    use resources::Usage;
 
     use super::super::control::Control;
     use super::super::plan::{Kind, PendingSwaps, Plan, Planned};
@@ -330,11 +329,11 @@ mod tests {
         let sample = |unix_ms, cpu_percent| Sample {
             unix_ms,
             interval_s: 1.0,
-            cpu_percent,
-            cores_percent: vec![50.0],
-            resident_bytes: 1 << 20,
-            threads: 3,
-            network: Vec::new(),
+            usage: Usage {
+                cpu_percent: Some(cpu_percent),
+                resident_bytes: Some(1 << 20),
+                ..Usage::default()
+            },
         };
         Observed {
             window_s: 2.0,
@@ -347,7 +346,12 @@ mod tests {
                 ("b:1".to_owned(), "2/2".to_owned()),
             ],
             connections: 8,
-            samples: vec![sample(9_500, 900.0), sample(10_500, 100.0), sample(11_500, 200.0)],
+            samples: vec![
+                sample(10_400, 900.0),
+                sample(11_400, 100.0),
+                sample(12_400, 200.0),
+                sample(13_400, 900.0),
+            ],
             interrupted: false,
             open_loop: None,
         }
@@ -366,8 +370,9 @@ mod tests {
         let acknowledged = &result.acknowledged[1];
         assert_eq!((acknowledged.shard.as_str(), acknowledged.operations), ("2/2", 4));
         assert_eq!(result.timeline.operations, [4]);
-        // The sample before the window does not count.
-        assert_eq!(result.resources.cpu_percent, Level { mean: 150.0, peak: 200.0 });
+        // Samples that lie mostly before or after the window do not count.
+        assert_eq!(result.resources.cpu_percent, Some(Level { mean: 150.0, peak: 200.0 }));
+        assert_eq!(result.resources.threads, None, "no sample tells them");
         assert_eq!((result.seed, result.run_id.as_str()), (5, "r"));
         let path = std::env::temp_dir().join(format!("kvs-summary-{}.json", std::process::id()));
         result.write(&path).expect("the result can be written");
@@ -384,6 +389,9 @@ mod tests {
         let result = result(&settings(&[]), &recorder, &observed);
         assert_eq!((result.operations_per_second, result.wire_bytes_per_operation), (0.0, 0.0));
         assert_eq!(result.hit_ratio, 1.0);
+        assert_eq!(result.resources.cpu_percent, None, "nothing was seen");
+        let text = render(&result, 0);
+        assert!(text.contains("- CPU, - resident"), "{text}");
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use engine::Tally;
+use resources::Usage;
 use serde::Serialize;
-
-use crate::machine::MachineSample;
 
 /// What holds at the end of an interval, beside the counters.
 #[derive(Clone, Debug)]
@@ -21,8 +20,8 @@ pub struct Gauges {
     pub connections: u64,
     /// Connections that a panic ended, so far.
     pub panics: u64,
-    /// What the process and its machine did in the interval.
-    pub machine: MachineSample,
+    /// What the process and its host used in the interval.
+    pub usage: Usage,
 }
 
 /// What batches did, by kind of operation.
@@ -59,7 +58,7 @@ struct StatsLine<'a> {
     connections: u64,
     panics: u64,
     #[serde(flatten)]
-    machine: &'a MachineSample,
+    usage: &'a Usage,
 }
 
 /// The structured line of a server's whole life.
@@ -71,7 +70,8 @@ struct TotalLine {
     replayed: u64,
     panics: u64,
     keys: u64,
-    resident_bytes_peak: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resident_bytes_peak: Option<u64>,
     uptime_s: f64,
 }
 
@@ -97,7 +97,7 @@ pub fn interval_lines(
         sessions: gauges.sessions,
         connections: gauges.connections,
         panics: gauges.panics,
-        machine: &gauges.machine,
+        usage: &gauges.usage,
     };
     format!(
         "get/s {:.2}\nput/s {:.2}\nops/s {:.2}\n\nstats {}\n",
@@ -113,7 +113,7 @@ pub fn total_lines(
     counts: &Tally,
     keys: u64,
     panics: u64,
-    resident_bytes_peak: u64,
+    resident_bytes_peak: Option<u64>,
     uptime: Duration,
 ) -> String {
     let uptime_s = uptime.as_secs_f64();
@@ -132,10 +132,12 @@ pub fn total_lines(
         write!(lines, ", {hit_percent:.2}% of {} GETs hit", counts.gets)
             .expect("a string takes text");
     }
-    let peak_mib = resident_bytes_peak as f64 / f64::from(1 << 20);
-    writeln!(lines, ", in {uptime_s:.1} s; {keys} keys, at most {peak_mib:.0} MiB resident")
-        .expect("a string takes text");
-    lines
+    write!(lines, ", in {uptime_s:.1} s; {keys} keys").expect("a string takes text");
+    if let Some(bytes) = resident_bytes_peak {
+        let mebibytes = bytes as f64 / f64::from(1 << 20);
+        write!(lines, ", at most {mebibytes:.0} MiB resident").expect("a string takes text");
+    }
+    lines + "\n"
 }
 
 fn json<T: Serialize>(line: &T) -> String {
@@ -144,8 +146,9 @@ fn json<T: Serialize>(line: &T) -> String {
 
 #[cfg(test)]
 mod tests {
+    use resources::Traffic;
+
     use super::*;
-    use crate::machine::Interface;
 
     fn totals(gets: u64, puts: u64, others: u64) -> Tally {
         Tally {
@@ -167,20 +170,20 @@ mod tests {
             sessions: 2,
             connections: 3,
             panics: 1,
-            machine: MachineSample {
-                cpu_percent: 150.5,
+            usage: Usage {
+                cpu_percent: Some(150.5),
                 cores_percent: vec![99.0, 51.5],
-                resident_bytes: 1000,
-                resident_bytes_peak: 2000,
-                threads: 4,
+                resident_bytes: Some(1000),
+                resident_bytes_peak: Some(2000),
+                threads: Some(4),
                 network: vec![
-                    Interface {
+                    Traffic {
                         interface: "eth0".to_owned(),
                         link_mbit: Some(10_000),
                         received_bytes: 7,
                         sent_bytes: 8,
                     },
-                    Interface {
+                    Traffic {
                         interface: "lo".to_owned(),
                         link_mbit: None,
                         received_bytes: 9,
@@ -231,7 +234,8 @@ mod tests {
 
     #[test]
     fn totals_are_told_to_programs_and_to_people() {
-        let text = total_lines(&totals(4, 2, 1), 11, 0, 3 << 20, Duration::from_millis(12_340));
+        let text =
+            total_lines(&totals(4, 2, 1), 11, 0, Some(3 << 20), Duration::from_millis(12_340));
         let expected = concat!(
             r#"total {"operations_total":9,"gets":4,"hits":2,"puts":2,"deletes":1,"#,
             r#""compare_and_swaps":1,"increments":1,"refused":5,"replayed":1,"panics":0,"keys":11,"#,
@@ -241,8 +245,9 @@ mod tests {
             "11 keys, at most 3 MiB resident\n",
         );
         assert_eq!(text, expected);
-        // A hit rate of nothing is not told.
-        let idle = total_lines(&Tally::default(), 0, 0, 0, Duration::ZERO);
-        assert!(idle.ends_with("applied 0 operations, in 0.0 s; 0 keys, at most 0 MiB resident\n"));
+        // A hit rate of nothing is not told, nor memory that is not known.
+        let idle = total_lines(&Tally::default(), 0, 0, None, Duration::ZERO);
+        assert!(idle.ends_with("applied 0 operations, in 0.0 s; 0 keys\n"), "{idle}");
+        assert!(!idle.contains("resident"), "{idle}");
     }
 }

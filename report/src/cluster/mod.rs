@@ -147,7 +147,7 @@ pub struct ServerShare {
     /// Mean CPU time over the seconds in the window; 100 is one core.
     pub cpu_percent_mean: Option<f64>,
     /// The most resident memory.
-    pub resident_bytes_peak: u64,
+    pub resident_bytes_peak: Option<u64>,
 }
 
 /// What one client measured in its own window.
@@ -166,7 +166,7 @@ pub struct ClientShare {
     /// Latency of operations of every kind.
     pub latency_us: Option<crate::result::Latency>,
     /// Mean CPU time; 100 is one core.
-    pub cpu_percent_mean: f64,
+    pub cpu_percent_mean: Option<f64>,
 }
 
 /// Computes a run's result from its folder.
@@ -269,7 +269,7 @@ fn client_share(client: &MeasuredClient) -> ClientShare {
         errors: client.errors,
         unknown: client.unknown,
         latency_us: client.latency_us.operations,
-        cpu_percent_mean: client.resources.cpu_percent.mean,
+        cpu_percent_mean: client.resources.cpu_percent.map(|cpu| cpu.mean),
     }
 }
 

@@ -56,12 +56,13 @@ fn server_share(
     if shard != format!("{server}/{servers}") {
         return Err(ClusterError::ForeignServer { server, shard, servers });
     }
-    let cpu: Vec<f64> = intervals_in(log, Some(window)).map(|i| i.stats.cpu_percent).collect();
+    let cpu: Vec<f64> =
+        intervals_in(log, Some(window)).filter_map(|i| i.stats.usage.cpu_percent).collect();
     let last = log.intervals.last().map(|interval| &interval.stats);
     let (executed, resident_bytes_peak) = match (&log.total, last) {
         (Some(total), _) => (total.operations_total, total.resident_bytes_peak),
-        (None, Some(last)) => (last.operations_total, last.resident_bytes_peak),
-        (None, None) => (0, 0),
+        (None, Some(last)) => (last.operations_total, last.usage.resident_bytes_peak),
+        (None, None) => (0, None),
     };
     Ok(ServerShare {
         shard,

@@ -123,7 +123,7 @@ fn a_server_that_died_is_named_and_the_total_still_told() {
     assert!(living.ended && !dead.ended);
     // Its last line says 0, but the clients know of 5,000.
     assert_eq!((dead.executed, dead.acknowledged, dead.share), (5_000, 5_000, 0.5));
-    assert_eq!(dead.resident_bytes_peak, 2_000_000);
+    assert_eq!(dead.resident_bytes_peak, Some(2_000_000));
     // The living one is still held to its counts.
     folder.file("kvs-server-1.log", &server_log("1/2").replace(":5000", ":4999"));
     assert!(matches!(computed(&folder), Err(ClusterError::Applied { .. })));

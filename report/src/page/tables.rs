@@ -38,14 +38,15 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
             grouped(server.executed as f64),
             format!("{:.1}%", 100.0 * server.share),
             percent(server.cpu_percent_mean),
-            mebibytes(server.resident_bytes_peak),
+            server.resident_bytes_peak.map_or(NOT_KNOWN.to_owned(), mebibytes),
         ]
     };
     let client = |client: &ClientShare| {
         let number = client.number;
         let result = page.clients.iter().find(|known| known.number == number);
         let result = result.map(|known| &known.result);
-        let memory = result.map(|result| mebibytes(result.resources.resident_bytes.peak as u64));
+        let memory = result.and_then(|result| result.resources.resident_bytes);
+        let memory = memory.map(|held| mebibytes(held.peak as u64));
         let wire = result.map(|result| result.wire_bytes_per_operation);
         vec![
             format!("client {number}"),
@@ -53,7 +54,7 @@ pub(super) fn processes(page: &Page<'_>) -> Markup {
             grouped(client.operations as f64),
             grouped(client.errors as f64),
             grouped(client.unknown as f64),
-            percent(Some(client.cpu_percent_mean)),
+            percent(client.cpu_percent_mean),
             memory.unwrap_or(NOT_KNOWN.to_owned()),
             wire.map_or(NOT_KNOWN.to_owned(), |bytes| format!("{bytes:.1}")),
         ]

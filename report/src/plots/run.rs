@@ -1,12 +1,14 @@
 //! The pictures of one run.
 
+use resources::{Traffic, Usage};
+
 use super::axis::Axis;
 use super::figure::{Figure, Form, Panel, Point, Rule, Series, thinned};
 use super::{Picture, PlotError};
 use crate::client_log::ClientStats;
 use crate::result::{Latency, RunResult};
 use crate::run_folder::{MeasuredClient, RunFolder};
-use crate::server_log::{Interface, Interval, ServerLog};
+use crate::server_log::{Interval, ServerLog};
 use crate::window::{Window, median_rate};
 use crate::wording::{BYTES, RATES, Scale, TRAFFIC, scale};
 
@@ -163,27 +165,31 @@ fn client_name(index: usize) -> String {
 }
 
 fn processes_of_servers(run: &Run<'_>) -> Picture {
-    let lines = |pick: fn(&Interval) -> f64| {
+    let lines = |pick: fn(&Usage) -> Option<f64>| {
         let series = run.servers.iter().enumerate().map(|(index, log)| {
-            let samples = log.intervals.iter().map(|interval| Sample::of(interval, pick(interval)));
-            run.time.series(server_name(index), index, samples)
+            let sample = |i: &Interval| Some(Sample::of(i, pick(&i.stats.usage)?));
+            run.time.series(server_name(index), index, log.intervals.iter().filter_map(sample))
         });
         series.collect()
     };
-    let (cpu, memory) = (lines(|i| i.stats.cpu_percent), lines(|i| i.stats.resident_bytes as f64));
+    let (cpu, memory) = (lines(|usage| usage.cpu_percent), lines(resident_bytes));
     processes(run.time, "server", cpu, memory)
 }
 
 fn processes_of_clients(run: &Run<'_>) -> Option<Picture> {
-    let lines = |pick: fn(&ClientStats) -> f64| {
+    let lines = |pick: fn(&Usage) -> Option<f64>| {
         let series = run.clients.iter().enumerate().map(|(index, log)| {
-            let samples = log.iter().map(|stats| Sample::of_client(stats, pick(stats)));
-            run.time.series(client_name(index), index, samples)
+            let sample = |stats: &ClientStats| Some(Sample::of_client(stats, pick(&stats.usage)?));
+            run.time.series(client_name(index), index, log.iter().filter_map(sample))
         });
         series.filter(|series| !series.points.is_empty()).collect::<Vec<_>>()
     };
-    let (cpu, memory) = (lines(|s| s.cpu_percent), lines(|s| s.resident_bytes as f64));
+    let (cpu, memory) = (lines(|usage| usage.cpu_percent), lines(resident_bytes));
     (!cpu.is_empty()).then(|| processes(run.time, "client", cpu, memory))
+}
+
+fn resident_bytes(usage: &Usage) -> Option<f64> {
+    Some(usage.resident_bytes? as f64)
 }
 
 fn processes(time: Time, kind: &str, cpu: Vec<Series>, memory: Vec<Series>) -> Picture {
@@ -201,11 +207,12 @@ fn processes(time: Time, kind: &str, cpu: Vec<Series>, memory: Vec<Series>) -> P
 /// Bytes each way. Processes of one machine see the same interfaces, so one of them tells all.
 fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
     let servers = run.servers.iter().enumerate().map(|(index, log)| {
-        let end = |i: &Interval| (i.end_unix_ms(), i.stats.interval_s, i.stats.network.clone());
+        let end =
+            |i: &Interval| (i.end_unix_ms(), i.stats.interval_s, i.stats.usage.network.clone());
         (server_name(index), log.intervals.iter().map(end).collect::<Vec<_>>())
     });
     let clients = run.clients.iter().enumerate().map(|(index, log)| {
-        let end = |s: &ClientStats| (s.unix_ms as f64, s.interval_s, s.network.clone());
+        let end = |s: &ClientStats| (s.unix_ms as f64, s.interval_s, s.usage.network.clone());
         (client_name(index), log.iter().map(end).collect::<Vec<_>>())
     });
     let mut nodes: Vec<Node> = if one_machine {
@@ -216,7 +223,7 @@ fn network(run: &Run<'_>, one_machine: bool) -> Option<Picture> {
     if let (true, Some(node)) = (one_machine, nodes.first_mut()) {
         node.name.clone_from(&node.interface);
     }
-    let lines = |pick: fn(&Interface) -> u64| {
+    let lines = |pick: fn(&Traffic) -> u64| {
         let series = nodes.iter().enumerate().map(|(index, node)| {
             let samples = node.traffic.iter().map(|(end_unix_ms, interval_s, interface)| Sample {
                 end_unix_ms: *end_unix_ms,
@@ -261,12 +268,12 @@ struct Node {
     name: String,
     interface: String,
     link_mbit: Option<u64>,
-    traffic: Vec<(f64, f64, Interface)>,
+    traffic: Vec<(f64, f64, Traffic)>,
 }
 
 impl Node {
     /// `None` if no interface is known.
-    fn of(name: String, log: &[(f64, f64, Vec<Interface>)]) -> Option<Self> {
+    fn of(name: String, log: &[(f64, f64, Vec<Traffic>)]) -> Option<Self> {
         let all = || log.iter().flat_map(|(_, _, network)| network);
         let bytes = |name: &str| -> u64 {
             let same = all().filter(|interface| interface.interface == name);

@@ -12,7 +12,7 @@ pub(crate) fn sample() -> RunResult {
         p999: 900.0,
         max: 1_234.5,
     };
-    let level = Level { mean: 1.5, peak: 3.0 };
+    let level = Some(Level { mean: 1.5, peak: 3.0 });
     RunResult {
         version: RESULT_VERSION,
         build: Build::Release,
@@ -191,6 +191,6 @@ fn ratios_of_nothing_are_numbers() {
     assert_eq!(ratio(0.0, 0.0), 0.0);
     assert_eq!(hit_ratio(0, 0), 1.0);
     assert_eq!(hit_ratio(1, 4), 0.25);
-    assert_eq!(Level::of([1.0, 5.0, 3.0]), Level { mean: 3.0, peak: 5.0 });
-    assert_eq!(Level::of([]), Level { mean: 0.0, peak: 0.0 });
+    assert_eq!(Level::of([1.0, 5.0, 3.0]), Some(Level { mean: 3.0, peak: 5.0 }));
+    assert_eq!(Level::of([]), None);
 }

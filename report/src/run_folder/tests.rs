@@ -168,8 +168,8 @@ fn a_link_speed_that_the_user_told_counts_for_all_links() {
     let links = |description: &str| {
         folder.file("run.json", description);
         let run = RunFolder::read(&folder.0).unwrap();
-        let client = run.read_client_logs().unwrap()[0][1].network[0].link_mbit;
-        (run.servers[1].intervals[5].stats.network[0].link_mbit, client)
+        let client = run.read_client_logs().unwrap()[0][1].usage.network[0].link_mbit;
+        (run.servers[1].intervals[5].stats.usage.network[0].link_mbit, client)
     };
     assert_eq!(links(DESCRIPTION), (None, None));
     let told = DESCRIPTION.replace("\"machines\"", "\"link_mbit\": 200, \"machines\"");
