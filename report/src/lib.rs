@@ -19,7 +19,8 @@
 //! - [`table`]: the total as text, and the line to quote;
 //! - [`plots`]: the pictures of a run;
 //! - [`document`]: REPORT.md, whose figures come from saved results;
-//! - [`page`]: all of it as one HTML page.
+//! - [`page`]: all of it as one HTML page;
+//! - [`wording`]: how figures are written for people.
 //!
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
@@ -44,4 +45,4 @@ pub mod statistics;
 pub mod sweep;
 pub mod table;
 pub mod warnings;
-pub(crate) mod wording;
+pub mod wording;

@@ -105,7 +105,7 @@ pub(crate) fn number(number: f64) -> String {
 }
 
 /// `12,345,678`.
-pub(crate) fn grouped(number: f64) -> String {
+pub fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -1,6 +1,53 @@
 //! Contenders that take turns, so that a machine that slows down slows all of them.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+
+use report::result::RunResult;
+use report::statistics::Spread;
+
+/// What a run came to, as far as runs are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// Operations per second.
+    pub(crate) ops_s: f64,
+    /// Median latency of an operation, in microseconds; 0 where it is not known, as the next one.
+    pub(crate) p50_us: f64,
+    /// The 99th percentile.
+    pub(crate) p99_us: f64,
+    /// Bytes sent and received for an operation.
+    pub(crate) wire_bytes: f64,
+}
+
+impl From<&RunResult> for Figures {
+    fn from(run: &RunResult) -> Self {
+        let latency = run.latency_us.operations.unwrap_or_default();
+        Self {
+            ops_s: run.operations_per_second,
+            p50_us: latency.p50,
+            p99_us: latency.p99,
+            wire_bytes: run.wire_bytes_per_operation,
+        }
+    }
+}
+
+impl Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:>14.0} op/s", self.ops_s)?;
+        match self.p50_us {
+            0.0 => Ok(()),
+            p50_us => write!(formatter, "  p50 {p50_us:>10.0} us"),
+        }
+    }
+}
+
+/// How one of the figures of some runs is spread.
+///
+/// # Panics
+///
+/// When there are no runs.
+pub(crate) fn spread(runs: &[Figures], figure: impl Fn(&Figures) -> f64) -> Spread {
+    Spread::of(&runs.iter().map(figure).collect::<Vec<_>>()).expect("there are runs")
+}
 
 /// Round by round each contender with the round's number, from 1. Every second round goes
 /// backwards, so that none always follows the same one.

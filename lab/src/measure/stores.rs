@@ -76,7 +76,7 @@ impl Stores {
     }
 
     /// A program that was built.
-    fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
         let program = self.programs.join(name);
         let folder = self.programs.display();
         ensure!(program.is_file(), "there is no {name} in {folder}; KVS_BIN_DIR names the folder");
@@ -99,13 +99,11 @@ impl Stores {
 
     /// A server with another program in kvs-server's place.
     pub(crate) async fn server(&self, program: &Path, flags: &[&str]) -> anyhow::Result<Store> {
+        let file = self.free_name()?;
         let mut server = tied::command(program);
-        server.args(["-listen", "127.0.0.1", "-port", "0"]).args(flags);
-        Store::start(server, "kvs-server", |line| {
-            let addresses = line.strip_prefix("listening on ")?.split([',', ' ']);
-            addresses.into_iter().next().map(str::to_owned)
-        })
-        .await
+        server.args(["-listen", "127.0.0.1", "-port", "0", "-port_file"]).arg(&file).args(flags);
+        let serves = |_: &str| Some(format!("127.0.0.1:{}", port_in(&file, "")?));
+        Store::start(server, "kvs-server", serves).await
     }
 
     /// A Redis server that keeps nothing on disk.
@@ -141,10 +139,9 @@ impl Stores {
             server.args(["-u", "root"]);
         }
         server.env("MEMCACHED_PORT_FILENAME", &file);
-        Store::start(server, "memcached", |_| {
-            Some(format!("memcached://127.0.0.1:{}", port_in(&file, "TCP INET: ")?))
-        })
-        .await
+        let serves =
+            |_: &str| Some(format!("memcached://127.0.0.1:{}", port_in(&file, "TCP INET: ")?));
+        Store::start(server, "memcached", serves).await
     }
 
     /// A proxy before a server of ours, of the program `delay-proxy`, that holds back what passes for
@@ -158,8 +155,8 @@ impl Stores {
         let file = self.free_name()?;
         let mut command = tied::command(proxy);
         command.args([&server.url, &delay_us.to_string()]).arg(&file);
-        Store::start(command, "delay-proxy", |_| Some(format!("127.0.0.1:{}", port_in(&file, "")?)))
-            .await
+        let serves = |_: &str| Some(format!("127.0.0.1:{}", port_in(&file, "")?));
+        Store::start(command, "delay-proxy", serves).await
     }
 
     /// A name in the scratch folder that nothing has.
