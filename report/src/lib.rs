@@ -21,7 +21,8 @@
 //! - [`plots`]: the pictures of a run;
 //! - [`document`]: REPORT.md, whose figures come from saved results;
 //! - [`page`]: all of it as one HTML page;
-//! - [`tell`]: all of it told, then drawn and written.
+//! - [`tell`]: all of it told, then drawn and written;
+//! - [`wording`]: how figures are written for people.
 //!
 //! Left on purpose: latencies of several clients stand side by side and are not merged, because a
 //! percentile of percentiles is none.
@@ -49,4 +50,4 @@ pub mod table;
 pub mod tell;
 pub mod warning;
 pub mod window;
-pub(crate) mod wording;
+pub mod wording;

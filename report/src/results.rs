@@ -7,8 +7,6 @@
 //! 2. then one array per row, with as many cells as there are columns: numbers, strings or `null`;
 //! 3. last `{"rows":N}`. A file without it, or with another count, was cut off.
 //!
-//! Shell scripts write the same form with `scripts/measure/results.sh`.
-//!
 //! # Example
 //!
 //! ```no_run
@@ -118,7 +116,7 @@ pub enum ResultsError {
     },
     /// A line is not what must stand there.
     #[error("{} line {line} is not of a results file ({reason}); \
-        write one with kvs-report or scripts/measure/results.sh", path.display())]
+        measure one with kvs-lab", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -311,6 +309,18 @@ impl From<f64> for Cell {
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mean, deviation and the noise of few measurements.
+//! Mean, deviation, quartiles, and the noise of few measurements.
 
 /// Some measurements of one thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +38,52 @@ impl Sample {
     fn error_squared(&self) -> f64 {
         self.deviation.powi(2) / self.count as f64
     }
+}
+
+/// How some measurements of one thing are spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The lower quartile.
+    pub lower: f64,
+    /// The upper quartile.
+    pub upper: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// `None` without measurements. Between two of them quantiles are interpolated linearly.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let quantile = |part: f64| {
+            let place = part * (sorted.len() - 1) as f64;
+            let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+            low + place.fract() * (high - low)
+        };
+        let (median, lower, upper) = (quantile(0.5), quantile(0.25), quantile(0.75));
+        Some(Self { median, lower, upper, min, max })
+    }
+}
+
+/// The ratios of measurements that were taken side by side.
+///
+/// # Panics
+///
+/// When one side has more than the other.
+pub fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
+    assert_eq!(over.len(), under.len(), "measurements stand side by side");
+    over.iter().zip(under).map(|(over, under)| over / under).collect()
+}
+
+/// The number with so many digits that count, at least one.
+pub fn significant(number: f64, digits: usize) -> f64 {
+    format!("{number:.*e}", digits - 1).parse().expect("a number reads back")
 }
 
 /// By how much the means of two samples may differ by chance alone: half the width of the 95%
@@ -104,6 +150,29 @@ mod tests {
         assert!((noise(&a, &b).unwrap() - 4.303 * (1.0_f64 / 3.0).sqrt()).abs() < 1e-9);
         assert_eq!(noise(&b, &b), Some(0.0));
         assert_eq!(noise(&a, &Sample::of([1.0]).unwrap()), None);
+    }
+
+    #[test]
+    fn spreads_are_those_by_hand() {
+        let spread = Spread::of(&[4.0, 1.0, 3.0, 2.5]).unwrap();
+        assert_eq!((spread.median, spread.lower, spread.upper), (2.75, 2.125, 3.25));
+        assert_eq!((spread.min, spread.max), (1.0, 4.0));
+        let alone = Spread::of(&[7.0]).unwrap();
+        assert_eq!((alone.median, alone.lower, alone.upper), (7.0, 7.0, 7.0));
+        assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn ratios_are_taken_side_by_side() {
+        assert_eq!(ratios(&[10.0, 40.0], &[2.0, 5.0]), [5.0, 8.0]);
+        assert!(std::panic::catch_unwind(|| ratios(&[1.0, 2.0], &[1.0])).is_err());
+    }
+
+    #[test]
+    fn digits_that_do_not_count_go() {
+        let rounded = [123_456.0, 0.001_234_56, -1.25e9, 0.0].map(|it| significant(it, 2));
+        assert_eq!(rounded, [120_000.0, 0.001_2, -1.2e9, 0.0]);
+        assert_eq!(significant(17_196_666.666_666_668, 10), 17_196_666.67);
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(crate) fn number(number: f64) -> String {
 }
 
 /// `12,345,678`.
-pub(crate) fn grouped(number: f64) -> String {
+pub fn grouped(number: f64) -> String {
     // A zero has no sign.
     let whole = number.round_ties_even() + 0.0;
     format!("{whole:.0}").separate_with_commas()

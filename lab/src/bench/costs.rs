@@ -1,12 +1,127 @@
-//! The subcommand `costs`.
+//! What promises cost: the throughput of the same run with and without them, in interleaved pairs, one
+//! server and one client with one thread each.
+//!
+//! - recording: `kvs-client -history FILE`, against the same without it;
+//! - exactly once: kvs-server, against its example `forgetful`, a server that looks up no session,
+//!   compares no number and digest and keeps no record. Only the server's side is measured: the client
+//!   numbers its frames and keeps them for resending in both. It asks for no repeats in either, as a
+//!   server without sessions sends none.
 
-/// Its flags.
+use std::path::PathBuf;
+
+use report::statistics::{Spread, ratios, significant};
+
+use crate::measure::rounds::measured;
+use crate::measure::seconds;
+use crate::measure::stores::Stores;
+use crate::measure::table::{Table, cells};
+
+/// Writes results/costs.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with binaries
+/// that are built already, examples/forgetful among them.
 #[derive(clap::Args)]
-pub(crate) struct Costs {}
+pub(crate) struct Costs {
+    /// Pairs of runs, with and without
+    #[arg(long, env = "PAIRS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Seconds of each run
+    #[arg(long, env = "SECS", default_value_t = 4.0, value_parser = seconds)]
+    secs: f64,
+    /// Batch sizes, with spaces or commas between
+    #[arg(long, env = "SIZES", default_value = "10000 1024", value_parser = sizes)]
+    sizes: Sizes,
+    /// Folder for histories, which are deleted; one in /tmp if not given
+    #[arg(long = "history_dir", env = "HISTORY_DIR")]
+    history_dir: Option<PathBuf>,
+}
+
+/// Operations of a batch, one or more of them.
+#[derive(Clone)]
+struct Sizes(Vec<u32>);
+
+fn sizes(text: &str) -> Result<Sizes, String> {
+    let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    let sizes: Option<Vec<u32>> =
+        words.map(|word| word.parse().ok().filter(|size| *size > 0)).collect();
+    let sizes = sizes.filter(|sizes| !sizes.is_empty());
+    sizes.map(Sizes).ok_or_else(|| "write batch sizes, e.g. '10000 1024'".to_owned())
+}
 
 impl Costs {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        anyhow::bail!("not there yet")
+        let columns = [
+            "promise",
+            "batch_size",
+            "pairs",
+            "ops_s:op/s",
+            "ops_s_without:op/s",
+            "ratio",
+            "ratio_min",
+            "ratio_max",
+        ];
+        let title = "What recording and exactly-once cost";
+        let mut table = Table::new("costs", title, "kvs-lab costs", &columns).await?;
+        table.note(format!(
+            "YCSB-B, 10^6 keys of 128 bytes, one server and one client, one thread each, 64 workers; \
+             runs of {} s in interleaved pairs; ratio is throughput with over without; exactly once is \
+             measured on the server's side alone, with -dedup off",
+            self.secs
+        ));
+        let stores = Stores::build().await?;
+        let remembering = stores.program("kvs-server")?;
+        let forgetful = stores.example("kvs-server", "forgetful").await?;
+        let folder = self.history_dir.as_deref().unwrap_or_else(|| stores.scratch());
+        let history_dir = tempfile::tempdir_in(folder)?;
+        let history = history_dir.path().join("history");
+        let recorded = ["-history".as_ref(), history.as_os_str()];
+        let once = ["-dedup".as_ref(), "off".as_ref()];
+        for &size in &self.sizes.0 {
+            for promise in ["recording", "exactly once"] {
+                println!("{promise}, batch {size}");
+                let runs = measured(self.pairs, &["with", "without"], async |&which| {
+                    let (program, flags) = match (promise, which) {
+                        ("recording", "with") => (&remembering, &recorded[..]),
+                        ("recording", _) => (&remembering, &[][..]),
+                        (_, "with") => (&remembering, &once[..]),
+                        (_, _) => (&forgetful, &once[..]),
+                    };
+                    let server = stores.server(program, &["-threads", "1"]).await?;
+                    let common = format!(
+                        "-threads 1 -workers 64 -batch_size {size} -secs {} -warmup_secs 1",
+                        self.secs
+                    );
+                    let flags = common.split(' ').map(AsRef::as_ref).chain(flags.iter().copied());
+                    Ok(stores.client(&server.url, flags).await?.operations_per_second.round())
+                });
+                let runs = runs.await?;
+                let ratio: Vec<f64> = ratios(&runs[0], &runs[1]);
+                let [with, without, ratio] =
+                    [&runs[0], &runs[1], &ratio].map(|it| Spread::of(it).expect("pairs were run"));
+                let [middle, min, max] =
+                    [ratio.median, ratio.min, ratio.max].map(|ratio| significant(ratio, 4));
+                let rates = [with.median, without.median];
+                table.row(cells![promise, size, self.pairs, rates[0], rates[1], middle, min, max]);
+                println!(
+                    "{promise}, batch {size}: {middle} of the throughput is left in the median, \
+                     {min} to {max}"
+                );
+            }
+        }
+        table.write().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sizes;
+
+    #[test]
+    fn batch_sizes_are_read() {
+        for text in ["10000 1024", "10000,1024", " 10000, 1024"] {
+            assert_eq!(sizes(text).unwrap().0, [10_000, 1024], "{text}");
+        }
+        for text in ["", " ", "0", "1024 x", "-5"] {
+            assert!(sizes(text).is_err(), "{text}");
+        }
     }
 }
