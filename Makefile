@@ -20,7 +20,6 @@ run-client: ## run one client, e.g. make run-client ARGS="-hosts localhost:8080"
 
 test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) test --workspace --locked
-	scripts/test-dependencies
 	scripts/test-launcher.sh
 	scripts/test-sweep
 	scripts/test-peers
