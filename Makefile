@@ -21,9 +21,6 @@ run-client: ## run one client, e.g. make run-client ARGS="-hosts localhost:8080"
 test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
-	scripts/test-dependencies
-	scripts/test-sweep
-	scripts/test-peers
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
 	scripts/test-faults

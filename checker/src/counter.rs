@@ -39,6 +39,15 @@ struct Epoch {
     events: Vec<u32>,
 }
 
+/// Whether some event counts, so that [`resolve`] is the one to find the roles.
+pub(crate) fn is_counter(events: &[Event]) -> bool {
+    let is_number = |value| matches!(value, Value::Number(_));
+    let counts = |event: &Event| {
+        event.kind == Kind::Increment || is_number(event.read) || is_number(event.written)
+    };
+    events.iter().any(|event| !event.is_idle() && counts(event))
+}
+
 /// Finds each event's role; `None` when the mixture of operations has no such form.
 ///
 /// # Errors

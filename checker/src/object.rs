@@ -6,7 +6,7 @@ use crate::event::{Contradiction, Event, Rule, Rules};
 use crate::history::{Kind, Value};
 use crate::search::{Found, Limit, search};
 use crate::witness::{Replay, Stamps, replay};
-use crate::{order, presence, resolve, zones};
+use crate::{counter, order, presence, resolve, zones};
 
 /// Which check decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,12 @@ pub(crate) enum Swept {
 pub(crate) fn sweep(events: &[Event], how: &How) -> Result<Swept, Contradiction> {
     let rules = &how.rules;
     let program = order::program(events, rules)?;
-    let Some(resolved) = resolve::resolve(events, rules)? else { return Ok(Swept::Open) };
+    let resolved = if counter::is_counter(events) {
+        let Some(resolved) = counter::resolve(events, rules)? else { return Ok(Swept::Open) };
+        resolved
+    } else {
+        resolve::resolve(events, rules)?
+    };
     let zones = zones::sweep(events, &resolved.roles, rules)?;
     // Without the misses, which have no roles yet: they can only add contradictions.
     order::check(events, &program, &resolved.roles, &zones, rules)?;

@@ -11,7 +11,6 @@
 
 use rapidhash::RapidHashMap;
 
-use crate::counter;
 use crate::event::{Contradiction, Event, Rule, Rules};
 use crate::history::{Kind, Value};
 use crate::zones::{INITIAL, Role};
@@ -30,19 +29,12 @@ pub(crate) struct Resolved {
     pub(crate) is_vague: bool,
 }
 
-/// Finds each event's role; `None` when this mixture of operations has no such form.
+/// Finds each event's role.
 ///
 /// # Errors
 ///
 /// A contradiction that shows on the way.
-pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Option<Resolved>, Contradiction> {
-    let is_number = |value| matches!(value, Value::Number(_));
-    let counts = |event: &Event| {
-        event.kind == Kind::Increment || is_number(event.read) || is_number(event.written)
-    };
-    if events.iter().any(|event| !event.is_idle() && counts(event)) {
-        return counter::resolve(events, rules);
-    }
+pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Resolved, Contradiction> {
     let writers = writers(events, rules)?;
     let deletes = events.iter().any(|event| event.kind == Kind::Delete && event.is_mutation());
     let mut resolved = Resolved { roles: vec![Role::DROPPED; events.len()], ..Resolved::default() };
@@ -86,7 +78,7 @@ pub(crate) fn resolve(events: &[Event], rules: &Rules) -> Result<Option<Resolved
             needed.push(source);
         }
     }
-    Ok(Some(resolved))
+    Ok(resolved)
 }
 
 /// Who wrote each id.

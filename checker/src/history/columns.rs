@@ -4,7 +4,6 @@
 //! and operations of one partition share their [`Place`]. So a run of them is packed column by
 //! column, which costs a fraction of a record for each. The layout stands in the module above.
 
-use super::encoding::{COLUMNS, Encoder};
 use super::{Batch, Key, Kind, Operation, Outcome, Value, Written, varint};
 
 /// Most operations of one record.
@@ -21,7 +20,7 @@ const CLIENT_SHIFT: u32 = STAMP_BITS;
 const FORM_SHIFT: u32 = STAMP_BITS + CLIENT_BITS;
 
 /// Longest numbers before the columns, the places aside.
-const HEAD_BYTES_MAX: usize = 2 + 3 * varint::BYTES_MAX + 4;
+const HEAD_BYTES_MAX: usize = 3 * varint::BYTES_MAX + 4;
 /// Longest place: a boot's index and an apply sequence.
 const PLACE_BYTES_MAX: usize = 2 * varint::BYTES_MAX;
 /// Numbers are written as whole words, of which only the first bytes stay.
@@ -182,56 +181,73 @@ pub(crate) struct Columns<'a, K, P> {
     pub(crate) places: &'a [Place],
 }
 
-impl Encoder {
-    /// Appends operations of the batch that was started last. Those that are told elsewhere are
-    /// left out.
-    pub(crate) fn columns<K, P>(&mut self, columns: Columns<'_, K, P>)
-    where
-        K: Iterator<Item = u64> + Clone,
-        P: Iterator<Item = u32>,
-    {
-        let Columns { first_stamp, told, keys, place_of, places } = columns;
-        let count = told.len();
-        assert!(count <= OPERATIONS_MAX && places.len() <= PLACES_MAX, "columns are bounded");
-        let all = told.iter().fold(0, |all, told| all | told.0);
+impl<K, P> Columns<'_, K, P>
+where
+    K: Iterator<Item = u64> + Clone,
+    P: Iterator<Item = u32>,
+{
+    /// The widths of the columns, in bytes: tags, keys, stamps, clients. `None` when all operations
+    /// are told elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// When there are more operations or places than their bounds.
+    pub(crate) fn widths(&self) -> Option<[usize; 4]> {
+        let (count, places) = (self.told.len(), self.places.len());
+        assert!(count <= OPERATIONS_MAX && places <= PLACES_MAX, "columns are bounded");
+        let all = self.told.iter().fold(0, |all, told| all | told.0);
         if all == 0 {
-            return;
+            return None;
         }
-        let here = told.iter().filter(|told| told.form() != form::ELSEWHERE).count();
-        let boots: Vec<usize> = places.iter().map(|place| self.boot_index(place.boot)).collect();
-        let key_bytes = width(keys.clone().take(count).fold(0, |all, key| all | key)).max(1);
-        let (stamp_bytes, client_bytes) = (width(Told(all).stamp()), width(Told(all).client()));
-        let tag_bytes = if places.len() <= PLACES_SHORT_MAX { 1 } else { 2 };
-        let row_bytes = tag_bytes + key_bytes + stamp_bytes + client_bytes;
-        let needed = HEAD_BYTES_MAX + places.len() * PLACE_BYTES_MAX + count * row_bytes;
-        let batch_stamp = self.batch_stamp();
-        let (out, start) = self.room(needed + WORD_BYTES);
-        out[..2].copy_from_slice(&COLUMNS.to_le_bytes());
-        let mut end = varint::write(out, 2, count as u64);
+        let tag_bytes = if places <= PLACES_SHORT_MAX { 1 } else { 2 };
+        let key_bytes = width(self.keys.clone().take(count).fold(0, |all, key| all | key)).max(1);
+        Some([tag_bytes, key_bytes, width(Told(all).stamp()), width(Told(all).client())])
+    }
+
+    /// Most bytes that they take, of these widths.
+    pub(crate) fn bytes_max(&self, widths: [usize; 4]) -> usize {
+        let rows_bytes = self.told.len() * widths.iter().sum::<usize>();
+        HEAD_BYTES_MAX + self.places.len() * PLACE_BYTES_MAX + rows_bytes + WORD_BYTES
+    }
+
+    /// Writes them of these widths from `end` on; returns where they end, and how many operations
+    /// they hold. Those that are told elsewhere are left out. `batch_stamp` is what the batch's
+    /// stamps are counted from, `boots` has the index of each place's boot id.
+    pub(crate) fn write(
+        self,
+        widths: [usize; 4],
+        batch_stamp: u64,
+        boots: &[usize],
+        out: &mut [u8],
+        mut end: usize,
+    ) -> (usize, u32) {
+        let Self { first_stamp, told, keys, place_of, places } = self;
+        end = varint::write(out, end, told.len() as u64);
         end = varint::write(out, end, first_stamp.wrapping_sub(batch_stamp));
         end = varint::write(out, end, places.len() as u64);
         let mut before = 0;
         for (place, boot) in places.iter().zip(boots) {
             let has_sequence = u64::from(place.sequence.is_some());
-            end = varint::write(out, end, (boot as u64) << 1 | has_sequence);
+            end = varint::write(out, end, (*boot as u64) << 1 | has_sequence);
             if let Some(sequence) = place.sequence {
                 let difference = sequence.wrapping_sub(before) as i64;
                 end = varint::write(out, end, varint::fold(difference));
                 before = sequence;
             }
         }
-        let widths = [tag_bytes, key_bytes, stamp_bytes, client_bytes];
         out[end..end + 4].copy_from_slice(&widths.map(|width| width as u8));
         end += 4;
+        let [tag_bytes, key_bytes, stamp_bytes, client_bytes] = widths;
         let tags = told.iter().zip(place_of).map(|(told, place)| {
             debug_assert!((place as usize) < places.len() || told.form() == form::ELSEWHERE);
             told.form() | u64::from(place) << FORM_BITS
         });
         end = pack_column(out, end, tag_bytes, tags);
-        end = pack_column(out, end, key_bytes, keys.take(count));
+        end = pack_column(out, end, key_bytes, keys.take(told.len()));
         end = pack_column(out, end, stamp_bytes, told.iter().map(|told| told.stamp()));
         end = pack_column(out, end, client_bytes, told.iter().map(|told| told.client()));
-        self.advance(start + end, here as u32);
+        let here = told.iter().filter(|told| told.form() != form::ELSEWHERE).count();
+        (end, here as u32)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::history::{Decoder, Record};
+use crate::history::{Decoder, Encoder, Record};
 
 const BATCH: Batch = Batch { worker: 1, inv_ns: 5, res_ns: 6, first_stamp: 1000 };
 

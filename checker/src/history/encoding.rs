@@ -1,10 +1,10 @@
 //! The records of a block, as bytes. The layout stands in the module above.
 
-use super::columns::ColumnReader;
+use super::columns::{ColumnReader, Columns};
 use super::{Batch, KEY_BYTES_MAX, Key, Kind, Operation, Outcome, Value, Written, varint};
 
 /// Kind bits of a record with operations in columns.
-pub(super) const COLUMNS: u16 = 5;
+const COLUMNS: u16 = 5;
 /// Kind bits of a record that names a boot id.
 const BOOT: u16 = 6;
 /// Kind bits of a record that starts a batch.
@@ -119,20 +119,27 @@ impl Encoder {
         self.operations += 1;
     }
 
-    /// Stamp that those of the batch's operations are counted from.
-    pub(super) fn batch_stamp(&self) -> u64 {
-        self.first_stamp
-    }
-
-    /// Takes note of a record that ends at `end` and holds this many operations.
-    pub(super) fn advance(&mut self, end: usize, operations: u32) {
-        self.end = end;
+    /// Appends operations of the batch that was started last, in columns. Those that are told
+    /// elsewhere are left out.
+    pub(crate) fn columns<K, P>(&mut self, columns: Columns<'_, K, P>)
+    where
+        K: Iterator<Item = u64> + Clone,
+        P: Iterator<Item = u32>,
+    {
+        let Some(widths) = columns.widths() else { return };
+        let boots = columns.places.iter().map(|place| self.boot_index(place.boot));
+        let boots: Vec<usize> = boots.collect();
+        let batch_stamp = self.first_stamp;
+        let (room, start) = self.room(columns.bytes_max(widths));
+        room[..2].copy_from_slice(&COLUMNS.to_le_bytes());
+        let (end, operations) = columns.write(widths, batch_stamp, &boots, room, 2);
+        self.end = start + end;
         self.operations += operations;
     }
 
     /// Room for one record with `more_bytes` bytes beside its numbers, and where it starts.
     #[inline(always)]
-    pub(super) fn room(&mut self, more_bytes: usize) -> (&mut [u8], usize) {
+    fn room(&mut self, more_bytes: usize) -> (&mut [u8], usize) {
         let start = self.end;
         let needed = RECORD_BYTES_MAX + more_bytes;
         if self.bytes.len() < start + needed {
@@ -143,7 +150,7 @@ impl Encoder {
 
     /// Index of a boot id, named now if it was not yet.
     #[cold]
-    pub(super) fn boot_index(&mut self, boot: u64) -> usize {
+    fn boot_index(&mut self, boot: u64) -> usize {
         if let Some(index) = self.boots.iter().position(|known| *known == boot) {
             return index;
         }

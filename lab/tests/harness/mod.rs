@@ -195,6 +195,19 @@ impl Bed {
         Launch::new(program.as_ref(), arguments, &self.environment, files)
     }
 
+    /// One of our servers, with further flags, and its address.
+    #[track_caller]
+    pub(crate) fn server(&self, flags: &str) -> (Running, String) {
+        let file = self.path("port");
+        let flags = format!("-listen 127.0.0.1 -port 0 -port_file {} {flags}", file.display());
+        let server = self.program(self.path("bin/kvs-server"), flags.split_whitespace()).start();
+        wait_until("a server's port", || {
+            assert!(!process::is_gone(server.id()), "a server has ended");
+            !read(&file).is_empty()
+        });
+        (server, format!("127.0.0.1:{}", read(&file).trim()))
+    }
+
     /// All that was started and still runs, here and in the namespaces.
     pub(crate) fn left(&self) -> Vec<process::Process> {
         let name = self.scratch.path().to_str().unwrap();
