@@ -1,9 +1,8 @@
 //! What the user typed: counts, the two strings of flags, and switches of the environment.
 
-use std::env;
-
 use super::end::End;
 use super::hosts::{self, Node};
+use super::words::{split, variable};
 
 /// The most processes of one kind.
 const COUNT_MAX: usize = 1_000;
@@ -108,11 +107,6 @@ impl Arguments {
     }
 }
 
-/// A variable of the environment; empty if it is not set.
-pub(crate) fn variable(name: &str) -> String {
-    env::var_os(name).map_or_else(String::new, |value| value.to_string_lossy().into_owned())
-}
-
 /// On one machine the processes share the cores, unless the user says how.
 fn share_cores(processes: usize, sides: [&mut Vec<String>; 2]) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -121,11 +115,6 @@ fn share_cores(processes: usize, sides: [&mut Vec<String>; 2]) {
             flags.extend(["-threads".to_owned(), (cores / processes).max(1).to_string()]);
         }
     }
-}
-
-/// The words of a string of flags.
-pub(crate) fn split(text: Option<&String>) -> Vec<String> {
-    text.map_or_else(Vec::new, |text| text.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// The flag's name in its one spelling: `-batch_size`, `--batch-size` and `-batch_size=3` are all

@@ -33,7 +33,7 @@ pub(crate) async fn measure(mut command: Command) -> Result<Estimate, String> {
         Ok(rounds) => rounds,
         Err(error) => {
             let said = child.wait_with_output().await.map(|output| output.stderr);
-            let said = super::hosts::last_line(&String::from_utf8_lossy(&said.unwrap_or_default()));
+            let said = super::words::last_line(&String::from_utf8_lossy(&said.unwrap_or_default()));
             return Err(if said.is_empty() { error.to_string() } else { said });
         }
     };

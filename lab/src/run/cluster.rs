@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::clocks::{Clock, measure};
 use super::end::End;
 use super::hosts::Node;
-use super::ssh::{Ssh, quoted};
+use super::ssh::Ssh;
+use super::words::quoted;
 use crate::node::keeper::Order;
 use crate::node::prepare::Facts;
 use crate::tied;
@@ -262,7 +263,7 @@ impl Cluster {
                 address: Some(address.to_string()),
                 interface: Some(interface.name.clone()),
                 link_mbit: interface.link_mbit,
-                ..super::description::host(host)
+                ..self::host(host)
             })
         };
         self.machines.iter().filter_map(host).collect()
@@ -419,6 +420,20 @@ async fn sums_here(bin: &Path) -> Result<HashMap<String, String>, String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let sums = text.lines().filter_map(|line| line.split_once("  "));
     Ok(sums.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect())
+}
+
+/// A machine as `run.json` has it, without its part in a cluster.
+pub(crate) fn host(machine: &resources::Machine) -> Host {
+    Host {
+        name: machine.name.clone(),
+        cpu: machine.cpu.clone(),
+        cores: machine.cores,
+        memory_bytes: machine.memory_bytes,
+        kernel: machine.kernel.clone(),
+        system: machine.system.clone(),
+        clock_mhz: machine.clock_mhz,
+        ..Host::default()
+    }
 }
 
 /// A link's speed for people.

@@ -1,10 +1,10 @@
 //! What is noted of a run before it starts: `run.json`.
 
-use report::run_folder::{Description, Environment, Host};
+use report::run_folder::{Description, Environment};
 use resources::Machine;
 
 use super::arguments::Arguments;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, host};
 use super::end::End;
 use super::folder::Folders;
 
@@ -41,18 +41,4 @@ pub(crate) fn write(
             "cannot write {folder}/run.json{why}; make room there, or set KVS_LOG_DIR to another folder"
         ))
     })
-}
-
-/// A machine as `run.json` has it, without its part in a cluster.
-pub(crate) fn host(machine: &Machine) -> Host {
-    Host {
-        name: machine.name.clone(),
-        cpu: machine.cpu.clone(),
-        cores: machine.cores,
-        memory_bytes: machine.memory_bytes,
-        kernel: machine.kernel.clone(),
-        system: machine.system.clone(),
-        clock_mhz: machine.clock_mhz,
-        ..Host::default()
-    }
 }

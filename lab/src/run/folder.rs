@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::Zoned;
 use tempfile::TempDir;
 
-use super::arguments::variable;
 use super::end::End;
+use super::words::variable;
 use crate::workspace;
 
 /// Where a run's files go.

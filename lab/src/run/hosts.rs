@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::arguments::variable;
 use super::end::End;
+use super::words::{last_line, variable};
 use crate::tied;
 
 /// How long CloudLab's tool may take.
@@ -124,12 +124,6 @@ async fn ask_tool() -> Result<(Vec<Node>, String), End> {
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
-/// The last line that says something.
-pub(crate) fn last_line(text: &str) -> String {
-    let mut lines = text.lines().rev().map(str::trim);
-    lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
 /// Adds `[user@]host[:ssh_port][=data_address]`, which stands in `place`.

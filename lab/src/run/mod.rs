@@ -7,7 +7,7 @@
 //! - [`cluster`], [`ssh`], [`clocks`]: hosts, the way there, and their clocks;
 //! - [`live`], [`logs`]: what is shown, and what is read in logs;
 //! - [`check`]: the check of what was recorded;
-//! - [`end`], [`signals`]: why a run ends before its time.
+//! - [`end`], [`signals`]: why a run ends before its time; [`words`]: helpers for texts.
 //!
 //! # Exit status
 //!
@@ -27,6 +27,7 @@ mod logs;
 mod processes;
 mod signals;
 mod ssh;
+mod words;
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
@@ -38,7 +39,7 @@ use report::tell;
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
-use self::arguments::{Arguments, variable};
+use self::arguments::Arguments;
 use self::cluster::Cluster;
 use self::end::{End, signal_name, status_of};
 use self::folder::Folders;
@@ -46,6 +47,7 @@ use self::live::{Live, say};
 use self::processes::{Kind, Processes, short_path};
 use self::signals::Signals;
 use self::ssh::{CONNECT_SECS_MAX, Ssh};
+use self::words::{last_line, variable};
 use crate::{tied, workspace};
 
 /// For all servers to answer.
@@ -294,7 +296,7 @@ impl Run {
             let mut command = tied::command(self.bin.join("kvs-client"));
             command.args(["-hosts", hosts, "ping"]).stdin(Stdio::null());
             let output = command.output().await.map_err(|error| error.to_string())?;
-            let said = || hosts::last_line(&String::from_utf8_lossy(&output.stderr));
+            let said = || last_line(&String::from_utf8_lossy(&output.stderr));
             if output.status.success() { Ok(()) } else { Err(said()) }
         };
         tokio::select! {

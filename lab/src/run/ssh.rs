@@ -8,9 +8,9 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::arguments::{split, variable};
 use super::end::End;
-use super::hosts::{Node, last_line};
+use super::hosts::Node;
+use super::words::{last_line, split, variable};
 use crate::tied;
 
 /// For one host's answer, in seconds.
@@ -159,11 +159,6 @@ fn why_not(said: &str, node: &Node, source: &str) -> String {
     }
 }
 
-/// A word for a shell.
-pub(crate) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,11 +190,5 @@ mod tests {
             why("ssh: connect to host node3 port 7: Connection refused\n")
                 .contains("refused); see")
         );
-    }
-
-    #[test]
-    fn a_quoted_word_stays_one() {
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }
