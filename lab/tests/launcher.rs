@@ -93,9 +93,11 @@ fn many_workers_on_few_connections(bed: &Bed) {
     bed.launcher(["1", "1", "", load]).ends_with(0).last(r"^total [1-9]\d* op/s .*, 0 errors");
 }
 
+/// What is measured is reads alone: one that finds no room in its reply is repeated, unless its
+/// lane has changed the key since.
 fn large_values(bed: &Bed) {
     let load = "-keys 1000 -value_size 65536 -batch_size 100 -workers 4 -warmup_secs 0 -secs 1";
-    let run = bed.launcher(["1", "1", "", load]).ends_with(0);
+    let run = bed.launcher(["1", "1", "", &format!("{load} -workload C")]).ends_with(0);
     run.last(r"^total [1-9]\d* op/s .*, 65536 B, .*, hit 100%, 0 errors");
 }
 
