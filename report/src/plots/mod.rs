@@ -126,6 +126,7 @@ fn png_of(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::Encodi
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Default);
     // 1 point is 84 mm / 360.
     let per_metre = (SCALE_PNG * 360.0 / 0.084) as u32;
     encoder.set_pixel_dims(Some(png::PixelDimensions {
