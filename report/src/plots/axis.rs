@@ -1,7 +1,8 @@
 //! Axes: where they begin and end, and which values get a label.
 //!
-//! Labels stand at round values (1, 2 or 5 times a power of ten), or at the measured values where
-//! those are few. plotters draws them; it does not choose them.
+//! Labels stand at round values (1, 2 or 5 times a power of ten), or at the measured values as far
+//! as they have room: the first and the last before those between. plotters draws them; it does not
+//! choose them.
 
 use crate::wording::grouped;
 

@@ -11,7 +11,8 @@
 //! | `share` | each server's part of all executed operations |
 //!
 //! A measured table becomes a picture by [`of_results`]: one column against another, with error
-//! bars from its repeats.
+//! bars from its repeats. Where the one column holds names, each gets a row of lying bars with its
+//! values behind them.
 //!
 //! `figure` is what a picture shows, `axis` where its labels stand, `render` how it is drawn.
 
