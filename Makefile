@@ -52,7 +52,7 @@ profile: ## flamegraphs of server and client, and the share of time by stage
 	scripts/profile
 
 report: ## REPORT.md's tables and images/ from results/, where the benchmarks leave their figures
-	$(CARGO) run --quiet --locked --package report --bin kvs-document -- REPORT.md
+	$(CARGO) run --locked --package report --bin kvs-document -- REPORT.md
 
 clean: ## remove what was built
 	$(CARGO) clean

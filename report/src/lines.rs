@@ -1,5 +1,5 @@
-//! JSON in lines, for people and for tools that look at one line: each element of a list has its own,
-//! with a space behind every colon and comma.
+//! JSON in lines, for people and for tools that look at one line: each element of a list has its
+//! own, with a space behind every colon and comma.
 
 use std::io::{self, Write};
 use std::path::Path;

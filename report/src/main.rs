@@ -17,6 +17,9 @@ use report::tell::{self, Options};
 ///   kvs-report log/a log/b                       two runs side by side, with the noise
 ///   kvs-report log/a1,log/a2 log/b1,log/b2       the same with repeats
 ///   kvs-report results/batch_sizes.jsonl         a measured table; a sweep is summed up and drawn
+///
+/// Exits 1 if a run is not whole, misses what is required, or not everything could be written; its
+/// total is printed all the same.
 #[derive(Parser)]
 #[command(name = "kvs-report", version, verbatim_doc_comment, after_help = figures())]
 struct Cli {

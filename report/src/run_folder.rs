@@ -1,7 +1,7 @@
 //! The folder that one run leaves behind.
 //!
 //! ```text
-//! log/<run>/run.json            what the launcher started
+//! log/<run>/run.json            what the launcher started, see Description
 //! log/<run>/kvs-server-<i>.log  one per server, from 1
 //! log/<run>/kvs-client-<i>.log  one per client, from 1
 //! log/<run>/kvs-client-<i>.json one per client, its result
@@ -102,7 +102,7 @@ pub struct Host {
 }
 
 impl Description {
-    /// Writes the description to `path`, whole or not at all. Each host and each warning has a line.
+    /// Writes the description to `path`, whole or not at all. Hosts and warnings have a line each.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ pub struct TellError {
     pub faults: Vec<String>,
 }
 
-/// Prints a run's total to `out`; then writes its pictures, page and `cluster.json` into its folder.
+/// Prints a run's total to `out`, then writes pictures, page and `cluster.json` into its folder.
 ///
 /// # Errors
 ///

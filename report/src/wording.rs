@@ -88,6 +88,9 @@ pub(crate) const BYTES: Scales = scales([
 /// Traffic.
 pub(crate) const TRAFFIC: Scales = scales([(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")]);
 
+/// Times in microseconds.
+pub(crate) const TIMES: Scales = scales([(1e6, "s"), (1e3, "ms"), (1.0, "µs")]);
+
 /// The scale of the largest number of a column.
 pub(crate) fn scale(most: f64, scales: Scales) -> Scale {
     scales.into_iter().find(|scale| most >= scale.size).unwrap_or(scales[2])

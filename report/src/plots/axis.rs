@@ -1,7 +1,16 @@
 //! Axes: where they begin and end, and which values get a label.
 //!
-//! Labels stand at round values (1, 2 or 5 times a power of ten), or at the measured values where
-//! those are few. plotters draws them; it does not choose them.
+//! Labels stand at round values (1, 2 or 5 times a power of ten), or at the measured values as far
+//! as they have room: the first and the last before those between. plotters draws them; it does not
+//! choose them.
+
+use crate::wording::grouped;
+
+/// Parts of the length of an axis of values, in points of a picture: what its values span, a digit,
+/// and what must stay free between two labels.
+const SPAN_POINTS: f64 = 257.0;
+const DIGIT_POINTS: f64 = 6.9;
+const GAP_POINTS: f64 = 2.0;
 
 /// One axis. Places are where values lie on it: the value, or its logarithm.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +36,7 @@ impl Axis {
         let digits = digits_of(step);
         let ticks = (first..=last).map(|index| {
             let value = index as f64 * step;
-            (value, format!("{value:.digits$}"))
+            (value, if digits == 0 { grouped(value) } else { format!("{value:.digits$}") })
         });
         Self { title: title.into(), places: (from, to), ticks: ticks.collect(), logarithmic: false }
     }
@@ -63,7 +72,9 @@ impl Axis {
             for step in if few { &[1.0, 2.0, 5.0][..] } else { &[1.0] } {
                 let value = step * 10f64.powi(exponent);
                 if value >= from * (1.0 - 1e-6) && value <= to * (1.0 + 1e-6) {
-                    ticks.push((value.log10(), short(value)));
+                    // Of a unit such as ms there are no thousands of their own name.
+                    let plain = (1e3..1e5).contains(&value);
+                    ticks.push((value.log10(), if plain { grouped(value) } else { short(value) }));
                 }
             }
         }
@@ -71,7 +82,8 @@ impl Axis {
         Self { title: title.into(), places, ticks, logarithmic: true }
     }
 
-    /// An axis labelled at the measured values: logarithmic if they span a factor of eight or more.
+    /// An axis labelled at the measured values, the first and the last and those that have room
+    /// between: logarithmic if they span a factor of eight or more.
     pub(crate) fn values(title: impl Into<String>, values: &[f64]) -> Self {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
@@ -81,15 +93,18 @@ impl Axis {
         let place = |value: f64| if logarithmic { value.log10() } else { value };
         let span = (place(most) - place(least)).max(if logarithmic { 0.3 } else { 1e-9 });
         let margin = if span > 1e-9 { 0.06 * span } else { 0.5 };
-        let mut ticks: Vec<(f64, String)> = Vec::new();
-        for value in values {
-            // A letter takes about 3% of the axis.
-            let label = short(value).len();
-            let room = ticks.last().is_none_or(|(last, text)| {
-                place(value) - last > 0.029 * span * (label + text.len()) as f64 / 2.0
-            });
-            if room {
-                ticks.push((place(value), short(value)));
+        let tick = |value: &f64| (place(*value), short(*value));
+        let apart = |(left, one): &(f64, String), (right, other): &(f64, String)| {
+            let points = (width_points(one) + width_points(other)) / 2.0 + GAP_POINTS;
+            right - left >= span * points / SPAN_POINTS
+        };
+        let mut ticks: Vec<(f64, String)> = vec![tick(&values[0])];
+        let end = values[1..].last().map(tick);
+        for next in values[1..].iter().map(tick) {
+            let is_end = Some(&next) == end.as_ref();
+            let room = is_end || end.as_ref().is_none_or(|end| apart(&next, end));
+            if room && apart(&ticks[ticks.len() - 1], &next) {
+                ticks.push(next);
             }
         }
         let places = (place(least) - margin, place(most) + margin);
@@ -101,6 +116,12 @@ impl Axis {
         let ticks = names.iter().enumerate().map(|(index, name)| (index as f64, name.clone()));
         let places = (-0.5, names.len() as f64 - 0.5);
         Self { title: title.into(), places, ticks: ticks.collect(), logarithmic: false }
+    }
+
+    /// One row for each name, from the top, from 0 in steps of 1. The names stand in the rows.
+    pub(crate) fn rows(names: &[String]) -> Self {
+        let (first, last) = Self::names("", names).places;
+        Self { places: (last, first), ..Self::names("", names) }
     }
 
     /// Where a value lies. A value that a logarithmic axis cannot hold lies at its start.
@@ -138,6 +159,7 @@ pub(crate) fn short(number: f64) -> String {
         size if size >= 1e6 => (number / 1e6, "M"),
         size if size >= 1e3 && size % 1e3 == 0.0 => (number / 1e3, "k"),
         size if size >= 1e4 && size % 1e2 == 0.0 => (number / 1e3, "k"),
+        size if size >= 1e3 && size % 1.0 == 0.0 => return grouped(number),
         _ => (number, ""),
     };
     let digits = if number != 0.0 && number.abs() < 0.01 { 4 } else { 2 };
@@ -145,6 +167,16 @@ pub(crate) fn short(number: f64) -> String {
     let text = text.trim_end_matches('0').trim_end_matches('.');
     let text = if text == "-0" { "0" } else { text };
     format!("{text}{suffix}")
+}
+
+/// About how wide a label is.
+fn width_points(label: &str) -> f64 {
+    let wide = |letter| match letter {
+        '.' | ',' => 0.5,
+        'M' => 1.4,
+        _ => 1.0,
+    };
+    label.chars().map(wide).sum::<f64>() * DIGIT_POINTS
 }
 
 #[cfg(test)]
@@ -184,9 +216,10 @@ mod tests {
         assert_eq!(axis.places, (0.1f64.log10(), 2.0));
         assert_eq!(labels(&axis), ["0.1", "1", "10", "100"]);
         assert_eq!(labels(&Axis::decades("", 5.1, 33.0)), ["5", "10", "20", "50"]);
+        let axis = Axis::decades("latency in ms", 0.06, 1_700.0);
+        assert_eq!(labels(&axis), ["0.1", "1", "10", "100", "1,000"], "1k is no number of ms");
         assert_eq!(labels(&Axis::decades("", 5.0, 5.0)), ["5", "10"], "a single value has an axis");
-        assert_eq!(axis.place(0.0), axis.places.0);
-        assert_eq!(axis.place(10.0), 1.0);
+        assert_eq!((axis.place(0.0), axis.place(10.0)), (axis.places.0, 1.0));
     }
 
     #[test]
@@ -200,8 +233,13 @@ mod tests {
         assert_eq!(labels(&Axis::values("", &[7.0])), ["7"]);
         let crowded: Vec<f64> = (0..100).map(f64::from).collect();
         assert!(Axis::values("", &crowded).ticks.len() < 20);
+        // The last value has its label, and one that would touch it has none.
+        let rates = [140e3, 5.7e6, 8.6e6, 11e6, 14e6, 17e6];
+        assert_eq!(labels(&Axis::values("", &rates)), ["140k", "5.7M", "17M"]);
+        let apart = [140e3, 5.7e6, 17e6];
+        assert_eq!(labels(&Axis::values("", &apart)), ["140k", "5.7M", "17M"]);
         let long = [37_667.0, 117_713.0, 188_339.0, 376_678.0, 4_520_136.0];
-        assert_eq!(labels(&Axis::values("", &long)), ["37667", "117713", "376678", "4.52M"]);
+        assert_eq!(labels(&Axis::values("", &long)), ["37,667", "117,713", "376,678", "4.52M"]);
     }
 
     #[test]
@@ -209,13 +247,15 @@ mod tests {
         let axis = Axis::names("", &["p50".to_owned(), "p99".to_owned()]);
         assert_eq!((axis.label(1.0), axis.label(0.5)), ("p99".to_owned(), String::new()));
         assert_eq!(axis.places, (-0.5, 1.5));
+        let rows = Axis::rows(&["first".to_owned(), "last".to_owned()]);
+        assert_eq!((rows.places, rows.label(0.0)), ((1.5, -0.5), "first".to_owned()));
     }
 
     #[test]
     fn numbers_are_short() {
         assert_eq!(
             [0.0, -0.0, 2.0, 0.25, 120.0, 1e3, 1024.0, 12_500.0, 16_384.0, 2e6, 0.001].map(short),
-            ["0", "0", "2", "0.25", "120", "1k", "1024", "12.5k", "16384", "2M", "0.001"]
+            ["0", "0", "2", "0.25", "120", "1k", "1,024", "12.5k", "16,384", "2M", "0.001"]
         );
     }
 }

@@ -24,6 +24,13 @@ pub(crate) struct Panel {
     pub(crate) window: Option<(f64, f64)>,
 }
 
+impl Panel {
+    /// Whether its bars lie in rows.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.series.iter().any(|series| series.form == Form::Rows)
+    }
+}
+
 /// A horizontal line with a name, such as a link's speed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rule {
@@ -36,7 +43,7 @@ pub(crate) struct Rule {
 /// Values that belong together.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
-    /// What the legend calls it.
+    /// What the legend calls it; without a name it has no entry there.
     pub(crate) name: String,
     /// Its colour and marker: a number, so that it looks alike in all pictures of a run.
     pub(crate) look: usize,
@@ -57,6 +64,9 @@ pub(crate) enum Form {
     Marks,
     /// An upright bar from zero for each point.
     Bars,
+    /// A lying bar for each point, in the row `y` and as long as `x`, which stands at its end; the
+    /// error bar lies along it.
+    Rows,
 }
 
 /// One value, with what it varies between.
@@ -99,7 +109,7 @@ impl Figure {
     pub(crate) fn legend(&self) -> Vec<(String, Sign)> {
         let mut entries: Vec<(String, Sign)> = Vec::new();
         let mut add = |name: &str, sign: Sign| {
-            if !entries.iter().any(|(known, _)| known == name) {
+            if !name.is_empty() && !entries.iter().any(|(known, _)| known == name) {
                 entries.push((name.to_owned(), sign));
             }
         };
@@ -166,6 +176,12 @@ mod tests {
     fn what_several_panels_share_has_one_entry() {
         let figure = figure(vec![series("server 1", 0, Some(1.0)), series("server 2", 1, None)]);
         assert_eq!(names(&figure), ["server 1", "server 2", "link", "median", "measured"]);
+    }
+
+    #[test]
+    fn a_series_without_a_name_has_no_entry() {
+        let figure = figure(vec![series("", 0, None)]);
+        assert_eq!(names(&figure), ["link", "measured"]);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! | `share` | each server's part of all executed operations |
 //!
 //! A measured table becomes a picture by [`of_results`]: one column against another, with error
-//! bars from its repeats.
+//! bars from its repeats. Where the one column holds names, each gets a row of lying bars with its
+//! values behind them.
 //!
 //! `figure` is what a picture shows, `axis` where its labels stand, `render` how it is drawn.
 
@@ -126,6 +127,7 @@ fn png_of(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::Encodi
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Default);
     // 1 point is 84 mm / 360.
     let per_metre = (SCALE_PNG * 360.0 / 0.084) as u32;
     encoder.set_pixel_dims(Some(png::PixelDimensions {

@@ -11,6 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
 use super::figure::{Figure, Form, Panel, SERIES_NAMED_MAX, Series, Sign};
+use crate::wording;
 
 /// The palette of Okabe and Ito, *Color Universal Design* (2008), yellow replaced by grey, which
 /// paper shows better.
@@ -39,6 +40,15 @@ const EDGE_POINTS: f64 = 5.0;
 const RIGHT_POINTS: f64 = 14.0;
 const BELOW_POINTS: f64 = 40.0;
 const BETWEEN_POINTS: f64 = 12.0;
+
+/// Instead, around axes with rows: names stand in them, and values behind the bars.
+const ROWS_LEFT_POINTS: f64 = 24.0;
+const ROWS_RIGHT_POINTS: f64 = 48.0;
+
+/// A row: its name, the bars of all series, and what is free below them.
+const ROW_NAME_POINTS: f64 = 19.0;
+const ROW_BAR_POINTS: f64 = 12.0;
+const ROW_FREE_POINTS: f64 = 4.0;
 
 /// The legend's rows, the sign before a name, and about how wide a letter is.
 const LEGEND_ROW_POINTS: f64 = 17.0;
@@ -111,8 +121,9 @@ impl<'a> Renderer<'a> {
 
     /// Width and height in points.
     pub(super) fn size_points(&self) -> (u32, u32) {
-        let panels = self.figure.panels.len() as f64;
-        let axes = panels * self.panel_points() + (panels - 1.0) * BETWEEN_POINTS;
+        let panels = &self.figure.panels;
+        let axes = panels.iter().map(|panel| self.panel_points(panel)).sum::<f64>()
+            + (panels.len() - 1) as f64 * BETWEEN_POINTS;
         (WIDTH_POINTS, (self.above_points() + axes + BELOW_POINTS + MARGIN_POINTS) as u32)
     }
 
@@ -122,8 +133,11 @@ impl<'a> Renderer<'a> {
         (self.stroke(f64::from(width)), self.stroke(f64::from(height)))
     }
 
-    fn panel_points(&self) -> f64 {
-        PANEL_POINTS[(self.figure.panels.len() - 1).min(1)]
+    fn panel_points(&self, panel: &Panel) -> f64 {
+        match panel.has_rows() {
+            true => row_points(panel) * panel.y.ticks.len() as f64,
+            false => PANEL_POINTS[(self.figure.panels.len() - 1).min(1)],
+        }
     }
 
     /// Where each entry of the legend begins: its row, and points from the left. Entries follow each
@@ -163,7 +177,7 @@ impl<'a> Renderer<'a> {
         let mut top = self.above_points();
         for (index, panel) in self.figure.panels.iter().enumerate() {
             let below = if index == last { BELOW_POINTS } else { 0.0 };
-            let bottom = top + self.panel_points() + below;
+            let bottom = top + self.panel_points(panel) + below;
             self.draw_panel(area, panel, (top, bottom), index == last)?;
             top = bottom + BETWEEN_POINTS;
         }
@@ -181,20 +195,29 @@ impl<'a> Renderer<'a> {
     ) -> Drawn<B> {
         let height = area.dim_in_pixel().1 as i32;
         let part = area.margin(self.pixels(top), height - self.pixels(bottom), 0, 0);
+        let has_rows = panel.has_rows();
+        let (left, right, y) = match has_rows {
+            // The names are drawn with the bars.
+            true => {
+                (ROWS_LEFT_POINTS, ROWS_RIGHT_POINTS, Axis { ticks: Vec::new(), ..panel.y.clone() })
+            }
+            false => (LEFT_POINTS, RIGHT_POINTS, panel.y.clone()),
+        };
         let mut axes = ChartBuilder::on(&part)
             .margin_left(self.pixels(EDGE_POINTS))
-            .margin_right(self.pixels(RIGHT_POINTS))
+            .margin_right(self.pixels(right))
             .x_label_area_size(if last { self.pixels(BELOW_POINTS) } else { 0 })
-            .y_label_area_size(self.pixels(LEFT_POINTS - EDGE_POINTS))
-            .build_cartesian_2d(Places(panel.x.clone()), Places(panel.y.clone()))?;
+            .y_label_area_size(self.pixels(left - EDGE_POINTS))
+            .build_cartesian_2d(Places(panel.x.clone()), Places(y))?;
         if let Some((start, end)) = panel.window {
             let corners = [(start, panel.y.places.0), (end, panel.y.places.1)];
             axes.draw_series([Rectangle::new(corners, WINDOW.filled())])?;
         }
         let font = |size: f64| (FONT_NAME, size * self.scale).into_font().color(&BLACK);
-        axes.configure_mesh()
-            .disable_x_mesh()
-            .bold_line_style(BLACK.mix(0.15).stroke_width(self.stroke(0.5)))
+        let mut mesh = axes.configure_mesh();
+        // Lines lead from the labels of what is measured alone.
+        let mesh = if has_rows { mesh.disable_y_mesh() } else { mesh.disable_x_mesh() };
+        mesh.bold_line_style(BLACK.mix(0.15).stroke_width(self.stroke(0.5)))
             .axis_style(BLACK.stroke_width(self.stroke(1.0)))
             .set_all_tick_mark_size(self.pixels(4.0))
             .x_labels(if last { panel.x.ticks.len() } else { 0 })
@@ -212,6 +235,9 @@ impl<'a> Renderer<'a> {
             let columns = inner.get_x_axis_pixel_range();
             let ends = [(columns.start, row), (columns.end, row)];
             self.draw_dashes(area, ends, BLACK, RULE_DASHES[index % RULE_DASHES.len()])?;
+        }
+        if has_rows {
+            return self.draw_rows(area, panel, &pixel);
         }
         for (index, series) in panel.series.iter().enumerate() {
             self.draw_series(area, series, &pixel, (index, panel.series.len()))?;
@@ -263,11 +289,51 @@ impl<'a> Renderer<'a> {
                     self.draw_marker(area, at, series.look)?;
                 }
             }
+            Form::Rows => unreachable!("rows are drawn together"),
             Form::Bars => {
                 for point in &series.points {
                     let corners = [pixel(point.x - 0.3, 0.0), pixel(point.x + 0.3, point.y)];
                     area.draw(&Rectangle::new(corners, colour(series.look).filled()))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws each row: its name, below it a bar for each series, and behind the bar its value.
+    fn draw_rows<B: DrawingBackend>(
+        &self,
+        area: &Area<B>,
+        panel: &Panel,
+        pixel: &impl Fn(f64, f64) -> Pixel,
+    ) -> Drawn<B> {
+        let text = TextStyle::from((FONT_NAME, LABEL_POINTS * self.scale).into_font())
+            .pos(Pos::new(HPos::Left, VPos::Center));
+        let inside = |row: f64, points: f64| row - 0.5 + points / row_points(panel);
+        let right_of = |(x, y): Pixel| (x + self.pixels(5.0), y + self.pixels(1.5));
+        for (row, name) in &panel.y.ticks {
+            let at = right_of(pixel(0.0, inside(*row, ROW_NAME_POINTS / 2.0)));
+            area.draw(&Text::new(name.clone(), at, text.clone()))?;
+        }
+        for (index, series) in panel.series.iter().enumerate() {
+            let top = ROW_NAME_POINTS + ROW_BAR_POINTS * index as f64;
+            for point in &series.points {
+                let at = |x: f64, points: f64| pixel(x, inside(point.y, top + points));
+                let corners = [at(0.0, 0.0), at(point.x, ROW_BAR_POINTS - 1.0)];
+                area.draw(&Rectangle::new(corners, colour(series.look).filled()))?;
+                let middle = (ROW_BAR_POINTS - 1.0) / 2.0;
+                let (low, high) = point.bar;
+                if low != high {
+                    let whisker = |x| vec![at(x, middle - 3.0), at(x, middle + 3.0)];
+                    let along = vec![at(low, middle), at(high, middle)];
+                    for path in [along, whisker(low), whisker(high)] {
+                        let style = BLACK.stroke_width(self.stroke(1.0));
+                        area.draw(&PathElement::new(path, style))?;
+                    }
+                }
+                let value = wording::number(point.x);
+                let behind = right_of(at(point.x.max(high), middle));
+                area.draw(&Text::new(value, behind, text.clone()))?;
             }
         }
         Ok(())
@@ -313,7 +379,7 @@ impl<'a> Renderer<'a> {
             let half = self.pixels(5.0);
             let corners = [(left, middle - half), (right, middle + half)];
             match *sign {
-                Sign::Series(look, Form::Bars) => {
+                Sign::Series(look, Form::Bars | Form::Rows) => {
                     area.draw(&Rectangle::new(corners, colour(look).filled()))?;
                 }
                 Sign::Series(look, _) => {
@@ -335,6 +401,11 @@ impl<'a> Renderer<'a> {
         }
         Ok(())
     }
+}
+
+/// Height of a panel's rows, each.
+fn row_points(panel: &Panel) -> f64 {
+    ROW_NAME_POINTS + ROW_BAR_POINTS * panel.series.len() as f64 + ROW_FREE_POINTS
 }
 
 /// The colour of a look; those past the palette are black.

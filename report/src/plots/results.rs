@@ -1,11 +1,12 @@
 //! Pictures of measured tables: one column against another, a line for each value of a third; or
-//! several columns of one unit against another, a line each.
+//! several columns of one unit against another, a line each. Over names, each gets a row with lying
+//! bars.
 
 use super::Picture;
 use super::axis::Axis;
 use super::figure::{Figure, Form, Panel, Point, Series};
 use crate::results::{Cell, Column, Results};
-use crate::wording::{self, BYTES, RATES, Scale, TRAFFIC, scale};
+use crate::wording::{self, BYTES, RATES, Scale, TIMES, TRAFFIC, scale};
 
 /// What of a table is drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,40 +99,39 @@ pub fn of_results(name: &str, results: &Results, curve: &Curve) -> Result<Pictur
         return Err(CurveError::NoNumber { table: results.header.name.clone(), column });
     }
     let names = names_of_places(&rows);
-    let mut series = group(&rows, names.as_deref());
-    let key = names.as_deref().filter(|names| !fit(names)).map(numbered);
-    let names = match &key {
-        Some(_) => names.map(|names| (1..=names.len()).map(|number| number.to_string()).collect()),
-        None => names,
-    };
-    let repeats = series.iter().map(|(_, repeats, _)| *repeats).max().unwrap_or(1);
-    if names.is_some() {
-        beside_each_other(&mut series);
-    }
+    let lines = group(&rows, names.as_deref());
+    let repeats = lines.iter().map(|(_, repeats, _)| *repeats).max().unwrap_or(1);
     let by_title = by.map(|by| wording::title(&columns[by]));
-    let series: Vec<Series> = series
+    let form = if names.is_some() { Form::Rows } else { Form::Marks };
+    // The axis says what the bars of a single series are.
+    let is_told = form == Form::Rows && lines.len() == 1;
+    let series: Vec<Series> = lines
         .into_iter()
         .enumerate()
         .map(|(look, (name, _, points))| {
             let value = name.unwrap_or_else(|| wording::title(&columns[ys[0]]));
             let name = match &by_title {
                 Some(title) if value.parse::<f64>().is_ok() => format!("{title} {value}"),
+                _ if is_told => String::new(),
                 _ => value,
             };
-            Series { name, look, form: Form::Marks, points, median: None }
+            Series { name, look, form, points, median: None }
         })
         .collect();
     let panel = panel(columns, x, &ys, names.as_deref(), series);
+    let (means, whiskers) = match form {
+        Form::Rows => ("bars are means", "whiskers"),
+        _ => ("points are means", "bars"),
+    };
     let bars = match &curve.bars {
         Bars::Repeats if repeats == 1 => String::new(),
         Bars::Repeats => {
-            format!("; points are means of {repeats} runs, bars their standard deviation")
+            format!("; {means} of {repeats} runs, {whiskers} their standard deviation")
         }
-        Bars::Deviation(_) => "; bars are standard deviations".to_owned(),
-        Bars::Ends(..) => "; bars reach from the least to the greatest".to_owned(),
+        Bars::Deviation(_) => format!("; {whiskers} are standard deviations"),
+        Bars::Ends(..) => format!("; {whiskers} reach from the least to the greatest"),
     };
-    let key = key.map_or(String::new(), |key| format!("; {key}"));
-    let caption = format!("{}{bars}{key}.", results.header.title.trim_end_matches('.'));
+    let caption = format!("{}{bars}.", results.header.title.trim_end_matches('.'));
     Ok(Picture { name: name.to_owned(), caption, figure: Figure { panels: vec![panel] } })
 }
 
@@ -203,21 +203,6 @@ fn names_of_places(rows: &[Row]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Letters that fit below an axis.
-const LETTERS_MAX: usize = 40;
-
-/// Whether names can stand beside each other below an axis.
-fn fit(names: &[String]) -> bool {
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    (longest + 1) * names.len() <= LETTERS_MAX
-}
-
-/// The names with the numbers that stand for them on the axis.
-fn numbered(names: &[String]) -> String {
-    let pairs = names.iter().enumerate().map(|(index, name)| format!("{}: {name}", index + 1));
-    pairs.collect::<Vec<_>>().join(", ")
-}
-
 /// The lines in the order in which the table names them: name, most repeats of a point, points.
 type Line = (Option<String>, usize, Vec<Point>);
 
@@ -263,16 +248,6 @@ fn point(x: f64, repeats: &[&Row]) -> Point {
     Point { x, y: mean, bar: (mean - deviation, mean + deviation) }
 }
 
-/// Over names, lines are shifted against each other, so that equal ones do not hide one another.
-fn beside_each_other(lines: &mut [Line]) {
-    let middle = (lines.len() - 1) as f64 / 2.0;
-    for (index, (_, _, points)) in lines.iter_mut().enumerate() {
-        for point in points {
-            point.x += 0.1 * (index as f64 - middle);
-        }
-    }
-}
-
 fn panel(
     columns: &[Column],
     x: usize,
@@ -282,11 +257,16 @@ fn panel(
 ) -> Panel {
     let points = || series.iter().flat_map(|series| &series.points);
     let most = points().map(|point| point.bar.1).fold(0.0, f64::max);
+    let least = points().map(|point| point.bar.0).fold(f64::INFINITY, f64::min);
+    let is_wide = least > 0.0 && most > LINEAR_RATIO_MAX * least;
     let y_unit = columns[ys[0]].unit.as_str();
     let Scale { size, name: unit } = match y_unit {
         "op/s" => scale(most, RATES),
         "B" => scale(most, BYTES),
         "B/s" => scale(most, TRAFFIC),
+        // A latency is what most are on a logarithmic axis, and else what the longest is.
+        "us" if is_wide => scale((least * most).sqrt(), TIMES),
+        "us" => scale(most, TIMES),
         _ => Scale { size: 1.0, name: "" },
     };
     let unit = if unit.is_empty() { wording::unit(y_unit) } else { unit };
@@ -294,9 +274,7 @@ fn panel(
         *point =
             Point { x: point.x, y: point.y / size, bar: (point.bar.0 / size, point.bar.1 / size) };
     }
-    let points = || series.iter().flat_map(|series| &series.points);
-    let least = points().map(|point| point.bar.0).fold(f64::INFINITY, f64::min);
-    let most = most / size;
+    let (least, most) = (least / size, most / size);
     let y_title = match ys {
         [y] => wording::title(&columns[*y]),
         [first, .., last] => {
@@ -305,19 +283,27 @@ fn panel(
         [] => unreachable!("a picture draws a column"),
     };
     let y_title = in_unit(y_title, unit);
-    let y_axis = if least > 0.0 && most > LINEAR_RATIO_MAX * least {
+    let y_axis = if is_wide {
         Axis::decades(y_title, least, most)
     } else if least < 0.0 {
         Axis::linear(y_title, least, most, 6)
     } else {
         Axis::from_zero(y_title, most, 6)
     };
-    let x_title = in_unit(wording::title(&columns[x]), wording::unit(&columns[x].unit));
-    let x_axis = match names {
-        Some(names) => Axis::names(x_title, names),
-        None => Axis::values(x_title, &points().map(|point| point.x).collect::<Vec<_>>()),
+    let (x, y) = match names {
+        Some(names) => {
+            for point in series.iter_mut().flat_map(|series| &mut series.points) {
+                (point.x, point.y) = (point.y, point.x);
+            }
+            (y_axis, Axis::rows(names))
+        }
+        None => {
+            let title = in_unit(wording::title(&columns[x]), wording::unit(&columns[x].unit));
+            let places = series.iter().flat_map(|series| &series.points).map(|point| point.x);
+            (Axis::values(title, &places.collect::<Vec<_>>()), y_axis)
+        }
     };
-    Panel { x: x_axis, y: y_axis, series, rules: Vec::new(), window: None }
+    Panel { x, y, series, rules: Vec::new(), window: None }
 }
 
 fn in_unit(title: String, unit: &str) -> String {
@@ -414,6 +400,10 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(lines, [("p50", vec![60.0, 80.0]), ("p99.9", vec![900.0, 9_000.0])]);
         assert_eq!(panel.y.title, "p50 to p99.9 in µs");
+        let mut slow = percentiles();
+        slow.rows[1][2] = Cell::Number(1.7e6);
+        let picture = of_results("p", &slow, &curve("rate", "p50,p999", None)).unwrap();
+        assert_eq!(picture.figure.panels[0].y.title, "p50 to p99.9 in ms");
         assert!(panel.y.logarithmic);
     }
 
@@ -431,29 +421,43 @@ pub(crate) mod tests {
         assert_eq!(panel.series.len(), 1);
         assert_eq!(panel.series[0].name, "p99");
         assert_eq!(panel.series[0].points.len(), 2);
-        assert_eq!(panel.y.title, "p99 in µs");
+        assert_eq!(panel.y.title, "p99 in ms");
     }
 
     #[test]
-    fn names_stand_beside_each_other() {
-        let picture =
-            of_results("store", &batch_sizes(), &curve("store", "ops_s", Some("batch_size")));
-        let panel = &picture.unwrap().figure.panels[0];
-        assert_eq!(panel.x.label(1.0), "partitioned");
+    fn names_have_rows_with_a_bar_for_each_line() {
+        let by_size = curve("store", "ops_s", Some("batch_size"));
+        let picture = of_results("store", &batch_sizes(), &by_size).unwrap();
+        let panel = &picture.figure.panels[0];
+        assert_eq!((panel.has_rows(), panel.y.label(1.0).as_str()), (true, "partitioned"));
         let names: Vec<_> = panel.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["batch size 1", "batch size 100"]);
-        assert_eq!(panel.series[1].points[0].x, 0.05);
+        assert_eq!(panel.series[1].points[1], Point { x: 10.4, y: 1.0, bar: (10.4, 10.4) });
+        assert_eq!(panel.x.title, "throughput in million op/s");
+        let sizes = curve("batch_size", "ops_s", None);
+        assert!(picture.caption.contains("; bars are means of 2 runs, whiskers their standard"));
+        let numbers = of_results("size", &batch_sizes(), &sizes).unwrap();
+        assert!(!numbers.figure.panels[0].has_rows(), "numbers have an axis");
     }
 
     #[test]
-    fn names_too_long_for_the_axis_become_numbers() {
+    fn rows_tell_their_names_and_values_however_long_they_are() {
         let mut results = batch_sizes();
         let long = "one operation per call, one mutex";
-        results.rows[0][1] = Cell::Text(long.to_owned());
+        let row = |name: &str, rate| {
+            vec![Cell::Empty, Cell::Text(name.to_owned()), Cell::Number(rate), Cell::Empty]
+        };
+        results.rows = vec![row(long, 1e4), row("scc", 5e5), row("partitioned", 10.4e6)];
         let picture = of_results("step", &results, &curve("store", "ops_s", None)).unwrap();
-        let axis = &picture.figure.panels[0].x;
-        assert_eq!((axis.label(0.0), axis.label(2.0)), ("1".to_owned(), "3".to_owned()));
-        assert!(picture.caption.contains(&format!("; 1: {long}, 2: scc, 3: partitioned.")));
+        let panel = &picture.figure.panels[0];
+        assert!(panel.x.logarithmic && panel.series[0].name.is_empty());
+        let svg = picture.svg();
+        for text in [long, "scc", "partitioned", "0.0100", "throughput in million op/s"] {
+            assert_eq!(svg.matches(text).count(), 1, "{text}");
+        }
+        results.rows.truncate(1);
+        let one = of_results("step", &results, &curve("store", "ops_s", None)).unwrap();
+        assert!(!one.figure.panels[0].x.logarithmic, "a single value spans nothing");
     }
 
     #[test]
