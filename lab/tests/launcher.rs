@@ -3,12 +3,15 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::ExitCode;
+use std::os::unix::fs::symlink;
+use std::process::{Command, ExitCode};
 
 use harness::process::{is_gone, send};
-use harness::{Bed, ENDLESS, SMALL, Test, expect, read, sum, wait_until};
+use harness::{Bed, ENDLESS, Launch, Output, SMALL, Test};
+use harness::{expect, expect_not, not_run, read, root, sum, wait_until};
 use rustix::process::Signal;
 
 const TESTS: &[Test] = &[
@@ -37,6 +40,14 @@ const TESTS: &[Test] = &[
     ("a build can be stopped", stopped_while_building),
     ("a terminal shows a live table", live_table),
     ("help tells the usage", help),
+    ("a launcher that is killed leaves nothing", launcher_killed),
+    ("HOME, CDPATH and the way it is named do not matter", environment),
+    ("a log folder that can't be made is told", no_log_folder),
+    ("a log folder that is full is told", full_log_folder),
+    ("a log folder that fills during a run is told", filled_log_folder),
+    ("a log folder that is removed during a run is told", removed_log_folder),
+    ("a reader that goes away is no fault", no_reader),
+    ("a stdout that takes nothing is told quietly", full_stdout),
 ];
 
 fn main() -> ExitCode {
@@ -308,7 +319,7 @@ fn cargo_that_will_not_do(bed: &Bed) {
             let name = tool.file_name();
             if !["cargo", "rustc", "rustup"].iter().any(|&it| name == *it) {
                 // Both folders may hold it.
-                let _ = std::os::unix::fs::symlink(tool.path(), bed.path("tools").join(name));
+                let _ = symlink(tool.path(), bed.path("tools").join(name));
             }
         }
     }
@@ -344,4 +355,128 @@ fn live_table(bed: &Bed) {
 fn help(bed: &Bed) {
     bed.launcher(["-help"]).ends_with(0).out(r"^usage: ./run-cluster.sh \[servers\]");
     bed.launcher(["--help"]).ends_with(0).out("quotes inside them mean nothing");
+}
+
+fn launcher_killed(bed: &Bed) {
+    let running = bed.launcher(["2", "2", "", ENDLESS]).start_clients();
+    running.signal(Signal::KILL);
+    running.ends_with(128 + 9);
+}
+
+fn environment(bed: &Bed) {
+    let arguments = ["1", "1", "", &small(1)];
+    let total = r"^total [1-9]\d* op/s";
+    bed.launcher(arguments).without("HOME").ends_with(0).last(total).quiet();
+    // A cargo that is told of nothing but itself.
+    let path = fake_cargo(bed, "99.0.0", "echo no luck >&2; exit 101");
+    let run = bed.launcher(arguments).without("HOME").without("KVS_BIN_DIR").env("PATH", path);
+    run.ends_with(1).err("no luck").err("the build failed; see above");
+
+    let root = root();
+    let above = root.parent().unwrap();
+    let name = format!("{}/run-cluster.sh", root.file_name().unwrap().to_str().unwrap());
+    let run = bed.program(name, arguments).within(above).env("CDPATH", above);
+    run.ends_with(0).last(total).quiet();
+
+    fs::create_dir(bed.path("links")).unwrap();
+    symlink(root.join("run-cluster.sh"), bed.path("first")).unwrap();
+    symlink("../first", bed.path("links/second")).unwrap();
+    let run = bed.program("links/second", arguments).within(bed.path(""));
+    let run = run.env("KVS_BIN_DIR", "bin").env("KVS_LOG_DIR", "log").ends_with(0);
+    run.last(total).out("^logs in log/2").quiet();
+}
+
+/// The launcher with its logs on a disk of its own, which is there for nobody else. Before it starts,
+/// the command runs, with the disk's folder as $1.
+fn on_disk(bed: &Bed, options: &str, command: &str, arguments: [&str; 4]) -> Launch {
+    let disk = bed.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    let mount = format!(r#"mount -t tmpfs -o {options} none "$1""#);
+    let mut words = vec!["--mount", "sh", "-c"];
+    if !rustix::process::geteuid().is_root() {
+        words.insert(0, "--map-root-user");
+    }
+    let probe = Command::new("unshare").args(&words).args([&mount, "sh"]).arg(&disk).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        not_run("this system lets nobody mount a disk in a namespace");
+    }
+    let script = format!(r#"{mount} && {command}; shift; exec ./run-cluster.sh "$@""#);
+    words.extend([&script, "sh", disk.to_str().unwrap()]);
+    bed.program("unshare", words.into_iter().chain(arguments)).env("KVS_LOG_DIR", disk.join("log"))
+}
+
+const FILL: &str = r#"head -c 64M /dev/zero >"$1/fill" 2>/dev/null"#;
+
+fn no_log_folder(bed: &Bed) {
+    let arguments = ["1", "1", "", &small(1)];
+    let told = "^run-cluster.sh: cannot make the folder .*/log.*; set KVS_LOG_DIR to another$";
+    bed.write("log", "");
+    bed.launcher(arguments).ends_with(1).err_line(told);
+    on_disk(bed, "size=1m,ro", ":", arguments).ends_with(1).err_line(told);
+    // Its first folder is its last.
+    on_disk(bed, "nr_inodes=2", ":", arguments).ends_with(1).err_line(told);
+}
+
+fn full_log_folder(bed: &Bed) {
+    let arguments = ["1", "1", "", &small(1)];
+    let run = on_disk(bed, "size=4k", FILL, arguments).ends_with(1);
+    run.err_line("^run-cluster.sh: .*No space left on device");
+    // What describes the run fits, and no log does.
+    let run = on_disk(bed, "size=4k", ":", arguments).ends_with(1);
+    run.err_line("^run-cluster.sh: ");
+}
+
+fn filled_log_folder(bed: &Bed) {
+    // By the run itself.
+    let launcher = on_disk(bed, "size=1m", ":", ["1", "1", "", ENDLESS]);
+    let run = launcher.env("KVS_CHECK", "1").ends_with(1);
+    expect(run.err.lines().next().unwrap(), "kvs-client 1 failed .*No space left on device");
+    expect_not(&run.err, "panicked");
+
+    // By others.
+    let running = on_disk(bed, "size=1m", ":", ["1", "1", "", &small(5)]).start_clients();
+    let fill = format!("/proc/{}/root{}", running.id(), bed.path("disk/fill").display());
+    fs::write(fill, vec![0; 2 << 20]).unwrap_err();
+    // Who finds no room for its log may find none for the reason either.
+    let run = running.ends_with(1);
+    expect(run.err.lines().next().unwrap(), "^run-cluster.sh: kvs-(server|client) 1 failed ");
+    expect_not(&run.err, "panicked");
+}
+
+fn removed_log_folder(bed: &Bed) {
+    let removed = |load: &str| {
+        let running = bed.launcher(["1", "1", "", load]).start_clients();
+        fs::remove_dir_all(bed.path("log")).unwrap();
+        running
+    };
+    let run = removed(&small(5)).ends_with(1);
+    run.err_line(&format!("^run-cluster.sh: .*{}", bed.path("log").display()));
+    // The user need not wait for its end.
+    let running = removed(ENDLESS);
+    running.signal(Signal::TERM);
+    running.ends_with(143).err_line(r"^run-cluster.sh: stopped before there was a total: \S");
+}
+
+fn no_reader(bed: &Bed) {
+    for last in ["dev: ", "client 1:"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let running = bed.launcher(["1", "1", "", &small(3)]).stdout(writer).start();
+        let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with(last)), "it never wrote {last}");
+        drop(lines);
+        running.ends().quiet();
+        wait_until("the end of all that was started", || bed.left().is_empty());
+    }
+}
+
+fn full_stdout(bed: &Bed) {
+    let is_quiet = |run: &Output| {
+        expect_not(&run.err, "panicked");
+        assert!(run.err.lines().count() <= 1, "more than one line: {}", run.err);
+    };
+    let full = File::create("/dev/full").unwrap();
+    let run = bed.launcher(["1", "1", "", &small(1)]).stdout(full).ends_with(1);
+    is_quiet(&run);
+    let closed = ["-c", r#"exec ./run-cluster.sh 1 1 "" "$1" >&-"#, "sh", &small(1)];
+    is_quiet(&bed.program("sh", closed).start().ends());
 }

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod expect;
+pub(crate) mod hosts;
 mod launch;
 pub(crate) mod process;
 
