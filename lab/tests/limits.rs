@@ -1,5 +1,5 @@
-//! A run names what limited it: runs that are limited on purpose, by too few workers, a pinned CPU, a
-//! capped link.
+//! A run names what limited it: runs that are limited on purpose, by too few workers, a pinned CPU,
+//! a capped link.
 
 mod harness;
 

@@ -1,6 +1,6 @@
 //! Report pages in headless Chromium: the total and all pictures stand in the page and have a size,
-//! nothing runs over the edge of a narrow window, and the console has no error. Leaves screenshots in
-//! `log/page`.
+//! nothing runs over the edge of a narrow window, and the console has no error. Leaves screenshots
+//! in `log/page`.
 
 mod harness;
 
@@ -27,7 +27,8 @@ const PROBE: &str = r#"<script>
     const sized = [...document.querySelectorAll("figure svg")].filter(
         svg => svg.getBoundingClientRect().height > 100).length;
     const root = document.documentElement;
-    root.dataset.probe = sized + " pictures, " + Math.max(0, root.scrollWidth - innerWidth) + " over";
+    const over = Math.max(0, root.scrollWidth - innerWidth);
+    root.dataset.probe = sized + " pictures, " + over + " over";
 </script>"#;
 
 fn main() -> ExitCode {
