@@ -1,9 +1,10 @@
 //! What imports what: each crate brings the crates that it may, and in no crate do modules import
 //! each other.
 //!
-//! Modules are files, read as text: their `use` trees and the paths in them that begin with `crate`,
-//! `self` or `super`, up to their tests. A name that a module hands on counts for the module that
-//! defines it. A module and those inside it are one house: between them any arrow is fine.
+//! Modules are files, read as text: their `use` trees and the paths in them that begin with
+//! `crate`, `self` or `super`, up to their tests. A name that a module hands on counts for the
+//! module that defines it. A module and those inside it are one house: between them any arrow is
+//! fine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ const MAY_BRING: &[(&str, &[&str])] = &[
 ];
 /// What the client library may bring of them.
 const LIBRARY_MAY_BRING: &[&str] = &["model", "proto"];
-/// What only the load generator brings. `tracing-subscriber` comes with tarpc, for its OpenTelemetry.
+/// What only the load generator brings. `tracing-subscriber` is not among it: tarpc brings it, for
+/// its OpenTelemetry.
 const GENERATOR_BRINGS: &[&str] = &[
     "anyhow",
     "clap",

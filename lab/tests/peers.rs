@@ -112,7 +112,7 @@ const MEMCACHED: &[Test] = tests_of!(
 fn main() -> ExitCode {
     let install = "run: sudo make bench-setup";
     let missing = |program: &str| {
-        (!store::is_installed(program)).then(|| format!("there is no {program}; {install}"))
+        (!harness::is_installed(program)).then(|| format!("there is no {program}; {install}"))
     };
     let failed = [
         harness::run("URLs of other stores", None, |_| {}, ALONE),

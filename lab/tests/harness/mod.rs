@@ -284,6 +284,30 @@ fn link_binaries(folder: &Path) {
     }
 }
 
+/// An example of a package, built if it is not there: `cargo test --workspace` has built it.
+pub(crate) fn example(package: &str, name: &str) -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_kvs-lab")).with_file_name("examples").join(name);
+    if !built.is_file() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut cargo = std::process::Command::new(cargo);
+        cargo.args(["build", "--locked", "--quiet", "--package", package, "--example", name]);
+        assert!(cargo.current_dir(root()).status().unwrap().success(), "{name} can't be built");
+    }
+    built
+}
+
+/// Why a file of tests does not run, unless the long tests were asked for.
+pub(crate) fn unless_long(file: &str) -> Option<String> {
+    let asked = std::env::var("KVS_LONG_TESTS").is_ok_and(|value| value == "1");
+    (!asked).then(|| format!("it is long; run: KVS_LONG_TESTS=1 cargo test -p lab --test {file}"))
+}
+
+/// Whether the program is found where programs are looked for.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
 /// Waits for the condition; whether it came true in time.
 pub(crate) fn ends(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + WAIT_MAX;

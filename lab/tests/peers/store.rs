@@ -30,12 +30,6 @@ pub(crate) trait Store: Sized {
     fn tamper(&self, keys: usize);
 }
 
-/// Whether the program is found where programs are looked for.
-pub(crate) fn is_installed(program: &str) -> bool {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
-}
-
 /// A Redis that keeps nothing on disk.
 pub(crate) struct Redis {
     port: u16,
