@@ -22,11 +22,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs clusters of kvs-server and kvs-client, and measures them.
 #[derive(Parser)]
-#[command(name = "kvs-lab", version)]
+#[command(name = "kvs-lab", version, after_help = ENVIRONMENT)]
 struct Cli {
     #[command(subcommand)]
     what: What,
 }
+
+/// What all that measures reads from the environment.
+const ENVIRONMENT: &str = "KVS_BIN_DIR names a folder with binaries that are built already, \
+    RESULTS_DIR one for measured tables (results/).";
 
 #[derive(Subcommand)]
 enum What {

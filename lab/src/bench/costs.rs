@@ -7,7 +7,8 @@
 //!   numbers its frames and keeps them for resending in both. It asks for no repeats in either, as a
 //!   server without sessions sends none.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use report::statistics::{Spread, ratios, significant};
 
@@ -74,40 +75,47 @@ impl Costs {
         let history_dir = tempfile::tempdir_in(folder)?;
         let history = history_dir.path().join("history");
         let recorded = ["-history".as_ref(), history.as_os_str()];
-        let once = ["-dedup".as_ref(), "off".as_ref()];
+        let not_repeated = ["-dedup".as_ref(), "off".as_ref()];
         for &size in &self.sizes.0 {
-            for promise in ["recording", "exactly once"] {
-                println!("{promise}, batch {size}");
-                let runs = measured(self.pairs, &["with", "without"], async |&which| {
-                    let (program, flags) = match (promise, which) {
-                        ("recording", "with") => (&remembering, &recorded[..]),
-                        ("recording", _) => (&remembering, &[][..]),
-                        (_, "with") => (&remembering, &once[..]),
-                        (_, _) => (&forgetful, &once[..]),
-                    };
-                    let server = stores.server(program, &["-threads", "1"]).await?;
-                    let common = format!(
-                        "-threads 1 -workers 64 -batch_size {size} -secs {} -warmup_secs 1",
-                        self.secs
-                    );
-                    let flags = common.split(' ').map(AsRef::as_ref).chain(flags.iter().copied());
-                    Ok(stores.client(&server.url, flags).await?.operations_per_second.round())
-                });
-                let runs = runs.await?;
-                let ratio: Vec<f64> = ratios(&runs[0], &runs[1]);
-                let [with, without, ratio] =
-                    [&runs[0], &runs[1], &ratio].map(|it| Spread::of(it).expect("pairs were run"));
-                let [middle, min, max] =
-                    [ratio.median, ratio.min, ratio.max].map(|ratio| significant(ratio, 4));
-                let rates = [with.median, without.median];
-                table.row(cells![promise, size, self.pairs, rates[0], rates[1], middle, min, max]);
-                println!(
-                    "{promise}, batch {size}: {middle} of the throughput is left in the median, \
-                     {min} to {max}"
-                );
-            }
+            let with = (&*remembering, &recorded[..]);
+            self.compare(&stores, &mut table, "recording", size, [with, (&remembering, &[])])
+                .await?;
+            let sides = [&*remembering, &forgetful].map(|program| (program, &not_repeated[..]));
+            self.compare(&stores, &mut table, "exactly once", size, sides).await?;
         }
         table.write().map(drop)
+    }
+
+    /// Adds a row of a promise: its name, and the server's program and the client's flags with it and
+    /// without it.
+    async fn compare(
+        &self,
+        stores: &Stores,
+        table: &mut Table,
+        promise: &str,
+        size: u32,
+        sides: [(&Path, &[&OsStr]); 2],
+    ) -> anyhow::Result<()> {
+        println!("{promise}, batch {size}");
+        let common =
+            format!("-threads 1 -workers 64 -batch_size {size} -secs {} -warmup_secs 1", self.secs);
+        let runs = measured(self.pairs, &["with", "without"], async |&which| {
+            let (program, flags) = sides[usize::from(which == "without")];
+            let server = stores.server(program, &["-threads", "1"]).await?;
+            let flags = common.split(' ').map(AsRef::as_ref).chain(flags.iter().copied());
+            Ok(stores.client(&server.url, flags).await?.operations_per_second.round())
+        });
+        let runs = runs.await?;
+        let spread = |figures: &[f64]| Spread::of(figures).expect("there are pairs");
+        let ratio = spread(&ratios(&runs[0], &runs[1]));
+        let [with, without] = [&runs[0], &runs[1]].map(|rates| spread(rates).median);
+        let [ratio, min, max] =
+            [ratio.median, ratio.min, ratio.max].map(|ratio| significant(ratio, 4));
+        table.row(cells![promise, size, self.pairs, with, without, ratio, min, max]);
+        println!(
+            "{promise}, batch {size}: {ratio} of the throughput is left in the median, {min} to {max}"
+        );
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Micro-benchmarks, which criterion measures.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -71,8 +71,8 @@ impl Medians {
             for entry in std::fs::read_dir(&folder)? {
                 let path = entry?.path();
                 if path.ends_with("new") {
-                    let benchmark: Benchmark = json(path.join("benchmark.json"))?;
-                    let estimates: Estimates = json(path.join("estimates.json"))?;
+                    let benchmark: Benchmark = json(&path.join("benchmark.json"))?;
+                    let estimates: Estimates = json(&path.join("estimates.json"))?;
                     medians.insert(benchmark.full_id, estimates.median.point_estimate);
                 } else if path.is_dir() {
                     folders.push(path);
@@ -83,8 +83,8 @@ impl Medians {
     }
 }
 
-fn json<T: DeserializeOwned>(path: PathBuf) -> anyhow::Result<T> {
-    let text = std::fs::read_to_string(&path);
+fn json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path);
     let value = text.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_str(&text)?));
     value.with_context(|| format!("criterion's {}", path.display()))
 }

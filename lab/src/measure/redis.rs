@@ -5,7 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// Keys that are on their way at once: their answers fit into a socket's buffer.
-const LOADED_AT_ONCE: u64 = 1000;
+const LOADED_AT_ONCE: usize = 1000;
 
 /// Asks a command, words with spaces between; the answer without its mark, an error's text included.
 ///
@@ -40,11 +40,11 @@ async fn read_answer(stream: &mut (impl AsyncBufReadExt + Unpin)) -> anyhow::Res
 /// # Errors
 ///
 /// When the server refuses one, or holds another number of keys afterwards.
-pub(crate) async fn load(port: u16, keys: u64, value_bytes: usize) -> anyhow::Result<()> {
-    let value = "x".repeat(value_bytes);
+pub(crate) async fn load(port: u16, keys: u32, value_bytes: u32) -> anyhow::Result<()> {
+    let value = "x".repeat(value_bytes as usize);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let all: Vec<u64> = (0..keys).collect();
-    for keys in all.chunks(LOADED_AT_ONCE as usize) {
+    let all: Vec<u32> = (0..keys).collect();
+    for keys in all.chunks(LOADED_AT_ONCE) {
         let set = |key| {
             format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${value_bytes}\r\n{value}\r\n")
         };

@@ -272,3 +272,52 @@ fn port_in(file: &Path, label: &str) -> Option<u16> {
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     lines.find_map(|line| line.strip_prefix(label)?.parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Starts a script as a store that serves when it prints `at URL`.
+    fn started(script: &str) -> anyhow::Result<Store> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).kill_on_drop(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Store::start(command, "store", |line| {
+            line.strip_prefix("at ").map(str::to_owned)
+        }))
+    }
+
+    #[test]
+    fn a_store_that_serves_has_its_url() {
+        let store = started("echo begins; echo at tcp://127.0.0.1:4711; exec sleep 100").unwrap();
+        assert_eq!((&*store.url, store.port()), ("tcp://127.0.0.1:4711", 4711));
+        assert!(store.resident_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_store_that_ends_early_fails_with_its_last_line() {
+        for script in ["echo begins; echo 'no room' >&2", "echo 'no room'; exit 1"] {
+            let Err(error) = started(script) else { panic!("{script} does not serve") };
+            assert_eq!(error.to_string(), "store ended: no room");
+        }
+        let Err(error) = started("exec true") else { panic!("it does not serve") };
+        assert_eq!(error.to_string(), "store ended: ");
+    }
+
+    #[test]
+    fn ports_are_read_when_their_line_is_whole() {
+        let file = NamedTempFile::new().unwrap();
+        for (text, label, port) in [
+            ("4711\n", "", Some(4711)),
+            ("4711", "", None),
+            ("", "", None),
+            ("UDP INET: 1\nTCP INET: 4711\n", "TCP INET: ", Some(4711)),
+            ("UDP INET: 1\nTCP INET: 47", "TCP INET: ", None),
+            ("TCP INET: 99999\n", "TCP INET: ", None),
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            assert_eq!(port_in(file.path(), label), port, "{text:?}");
+        }
+        assert_eq!(port_in(Path::new("/nowhere/port"), ""), None);
+    }
+}
