@@ -7,6 +7,8 @@ use std::time::Instant;
 use checker::history::{
     Batch, Clock, Header, HistoryWriter, Key, Kind, Operation, Outcome, Value, Written,
 };
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 const BATCH: u64 = 1000;
 const ROUNDS: u64 = 20_000;
@@ -15,10 +17,11 @@ fn main() {
     let writer = HistoryWriter::create(Path::new("/dev/null"), &Header::default());
     let writer = writer.expect("/dev/null can be written");
     let mut recorder = writer.recorder();
+    let mut random = SplitMix64::seed_from_u64(1);
     // 95% GETs of 10^6 keys, with groups from 64 partitions.
     let operations: Vec<Operation<'_>> = (0..BATCH)
         .map(|index| {
-            let random = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+            let random = random.next_u64();
             let is_get = random % 100 < 95;
             let id = Value::Id { client: 1, stamp: random % 300_000_000 };
             Operation {

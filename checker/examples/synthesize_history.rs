@@ -14,32 +14,17 @@ use std::time::{Duration, Instant};
 use checker::history::{
     Batch, Clock, Header, HistoryWriter, Key, Kind, Operation, Outcome, Value, Written,
 };
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 /// Groups of keys that the store would lock together.
 const PARTITIONS: u64 = 64;
 /// Time that an operation takes in the store, in nanoseconds.
 const OPERATION_NS: u64 = 100;
 
-/// splitmix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// Ranks with the probabilities of YCSB's zipfian distribution, theta 0.99, by the inverse of the
 /// summed probabilities.
-fn ranks(keys: usize, draws: usize, random: &mut Random) -> Vec<u32> {
+fn ranks(keys: usize, draws: usize, random: &mut SplitMix64) -> Vec<u32> {
     let mut sum = 0.0;
     let sums: Vec<f64> = (1..=keys)
         .map(|rank| {
@@ -49,7 +34,7 @@ fn ranks(keys: usize, draws: usize, random: &mut Random) -> Vec<u32> {
         .collect();
     (0..draws)
         .map(|_| {
-            let point = random.fraction() * sum;
+            let point = random.random::<f64>() * sum;
             sums.partition_point(|s| *s < point) as u32
         })
         .collect()
@@ -68,7 +53,7 @@ fn main() {
     let header = Header { run: 1, configuration: "synthesized".into(), ..Header::default() };
     let writer = HistoryWriter::create(Path::new(path), &header).expect("the file can be written");
     let mut recorders: Vec<_> = (0..workers).map(|_| writer.recorder()).collect();
-    let mut random = Random(7);
+    let mut random = SplitMix64::seed_from_u64(7);
     let ranks = ranks(keys as usize, 1 << 20, &mut random);
     let mut last_writer = vec![None; keys as usize];
     let mut sequences = vec![0; PARTITIONS as usize];
@@ -80,8 +65,8 @@ fn main() {
         batch.clear();
         let group_of = |key: u64| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize;
         for index in 0..count {
-            let key = u64::from(ranks[random.next() as usize & (ranks.len() - 1)]);
-            let is_get = random.next() % 100 < gets;
+            let key = u64::from(ranks[random.random_range(0..ranks.len())]);
+            let is_get = random.random_range(0..100) < gets;
             let value = &mut last_writer[key as usize];
             let id = value.map_or(Value::Missing, |stamp| Value::Id { client: 0, stamp });
             if !is_get {

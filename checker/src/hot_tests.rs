@@ -19,7 +19,7 @@ struct Mix {
 
 /// A legal history: `workers` have a batch each in flight, of `batch` operations on the key.
 fn hot(mix: Mix, workers: u64, batch: u64, batches: u64, seed: u64) -> Vec<Event> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut events = Vec::new();
     let mut value = Value::Missing;
     for number in 0..batches {

@@ -3,23 +3,26 @@
 
 use std::time::Duration;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
 use crate::event::{Event, NEVER, NO_SEQUENCE, Rules, UNORDERED};
 use crate::history::{Kind, Outcome, Value};
 use crate::object::{Decision, How, Swept, decide_alone, sweep};
 use crate::search::{Found, Limit, search};
 use crate::witness::{Replay, Stamps, replay};
 
-/// A small generator of random numbers: splitmix64 (Steele, Lea and Flood 2014).
+/// Random numbers from a seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.next_u64()
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
@@ -334,7 +337,7 @@ fn compare_many(mixture: Mixture, seed: u64) {
     let (mut legal_count, mut swept_count) = (0, 0);
     let mut stamps = Stamps::default();
     for round in 0..count {
-        let mut random = Random(seed ^ round);
+        let mut random = Random::new(seed ^ round);
         let length = 2 + random.below(6) as usize;
         let mut events = legal(&mut random, mixture, length);
         if !random.one_in(4) {
@@ -384,7 +387,7 @@ fn mixtures_agree_with_brute_force() {
 fn two_keys_are_linearizable_when_each_of_them_is() {
     let (mut both_legal, count) = (0, 3000);
     for round in 0..count {
-        let mut random = Random(5 << 32 ^ round);
+        let mut random = Random::new(5 << 32 ^ round);
         let mixtures = [Mixture::Register, Mixture::Deletes, Mixture::Counter, Mixture::Anything];
         let mut all: Vec<Event> = Vec::new();
         let mut each_is_legal = true;

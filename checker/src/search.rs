@@ -14,6 +14,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use rapidhash::RapidHashSet;
 
 use crate::event::{Event, NEVER, Rules, State};
@@ -246,13 +248,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The random number of an operation: two rounds of splitmix64 (Steele, Lea and Flood 2014).
+/// The random number of an operation: the first two numbers of a stream of its own.
 pub(crate) fn random(index: u64) -> u128 {
-    let mix = |mut z: u64| {
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    };
-    let seed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    u128::from(mix(seed)) << 64 | u128::from(mix(!seed))
+    let mut stream = SplitMix64::seed_from_u64(index);
+    u128::from(stream.next_u64()) << 64 | u128::from(stream.next_u64())
 }

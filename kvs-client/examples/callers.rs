@@ -9,6 +9,8 @@
 use std::time::{Duration, Instant};
 
 use kvs_client::{Client, Error};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,17 +38,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Gets random keys until `end`. Returns how long each took, in nanoseconds.
 async fn call(client: Client, caller: u64, keys: u64, end: Instant) -> Result<Vec<u32>, Error> {
     let mut latencies_ns = Vec::new();
-    // Marsaglia's xorshift, a stream of its own for each caller.
-    let mut random = caller.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(caller);
     loop {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
         let began = Instant::now();
         if began >= end {
             return Ok(latencies_ns);
         }
-        client.get((random % keys).to_string()).await?;
+        client.get(random.random_range(0..keys).to_string()).await?;
         latencies_ns.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
     }
 }

@@ -1,9 +1,12 @@
 //! Randomness and time, injected so that a simulation replays from its seed.
 
 use std::fmt;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 /// Where ids, hash seeds and leases get their randomness and time from.
 pub trait Environment: Send + Sync {
@@ -35,14 +38,15 @@ impl Environment for SystemEnvironment {
 
 /// Randomness from a seed, and a clock that stands still until it is advanced.
 pub struct SeededEnvironment {
-    random_state: AtomicU64,
+    random: Mutex<SplitMix64>,
     elapsed_ns: AtomicU64,
 }
 
 impl SeededEnvironment {
     /// The environment that `seed` stands for.
     pub fn new(seed: u64) -> Self {
-        Self { random_state: AtomicU64::new(seed), elapsed_ns: AtomicU64::new(0) }
+        let random = Mutex::new(SplitMix64::seed_from_u64(seed));
+        Self { random, elapsed_ns: AtomicU64::new(0) }
     }
 
     /// Lets time pass.
@@ -58,15 +62,9 @@ impl SeededEnvironment {
 }
 
 impl Environment for SeededEnvironment {
-    /// SplitMix64 (Steele, Lea and Flood, 2014): every number of 64 bits once per period. Not
-    /// secret, which a simulation does not need.
+    /// Every number of 64 bits once per period. Not secret, which a simulation does not need.
     fn random_u64(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let before = self.random_state.fetch_add(STEP, Ordering::Relaxed);
-        let mut mixed = before.wrapping_add(STEP);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.random.lock().expect("no holder of this lock panics").next_u64()
     }
 
     fn now_ms(&self) -> u64 {

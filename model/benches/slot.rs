@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use model::slot::{SLOTS, slot_of};
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use rapidhash::v3::rapidhash_v3;
 
 const KEYS: usize = 10_000;
@@ -17,20 +19,13 @@ const GAP_BYTES: usize = 135;
 
 static CRC: crc::Crc<u16, crc::Table<1>> = crc::Crc::<u16, crc::Table<1>>::new(&crc::CRC_16_XMODEM);
 
-/// Numbers that look random: Steele, Lea and Flood's SplitMix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
-}
-
 /// A buffer and where its keys lie.
 fn lay(mut key: impl FnMut(u64) -> String) -> (Vec<u8>, Vec<Range<usize>>) {
-    let (mut buffer, mut places, mut state) = (Vec::new(), Vec::new(), 1);
+    let (mut buffer, mut places) = (Vec::new(), Vec::new());
+    let mut random = SplitMix64::seed_from_u64(1);
     for _ in 0..KEYS {
         let start = buffer.len();
-        buffer.extend_from_slice(key(random(&mut state)).as_bytes());
+        buffer.extend_from_slice(key(random.next_u64()).as_bytes());
         places.push(start..buffer.len());
         buffer.resize(buffer.len() + GAP_BYTES, 0xa5);
     }

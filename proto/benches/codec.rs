@@ -16,6 +16,8 @@ use model::slot::slot_of;
 use model::slots::{Partitions, Shard, SlotSet};
 use proto::batch::{self, BatchHeader, GroupEncoder, Placement};
 use proto::reply::{Reply, ReplyBuilder, ReplyHeader};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 const OPERATIONS: usize = 10_000;
@@ -69,14 +71,6 @@ struct Workload {
     values: Vec<[u8; VALUE_BYTES]>,
 }
 
-/// Random bits: splitmix64 (Steele et al., OOPSLA 2014).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
 impl Workload {
     fn new() -> Self {
         let sole = Sole {
@@ -90,24 +84,24 @@ impl Workload {
             sum
         });
         let sums: Vec<f64> = weights.collect();
-        let mut state = 42;
+        let mut random = SplitMix64::seed_from_u64(42);
         let mut values = Vec::new();
         let mut places = std::collections::HashMap::new();
         let mut draw = || {
-            let point = (random(&mut state) >> 11) as f64 / (1u64 << 53) as f64 * sum;
+            let point = random.random::<f64>() * sum;
             let rank = sums.partition_point(|sum| *sum < point) as u64;
             // Hot keys are not the lowest numbers.
             let key = (rank * 7_919 % KEYS as u64).to_string();
             let value = *places.entry(rank).or_insert_with(|| {
                 let mut value = [0; VALUE_BYTES];
-                value.fill_with(|| random(&mut state) as u8);
+                random.fill(&mut value);
                 values.push(value);
                 values.len() - 1
             });
             Draw {
                 hash: sole.hash(key.as_bytes()),
                 partition: sole.place(key.as_bytes()).0 as usize,
-                is_put: random(&mut state).is_multiple_of(20),
+                is_put: random.random_ratio(1, 20),
                 key,
                 value,
             }

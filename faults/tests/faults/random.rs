@@ -1,24 +1,22 @@
 //! Random numbers from a seed.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
+/// A sequence of random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
     /// The sequence of this seed and stream; streams of one seed are unrelated.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        let mut random = Self(seed);
-        let base = random.next();
-        Self(base ^ stream.wrapping_mul(0xd134_2543_de82_ef95))
+        let base = SplitMix64::seed_from_u64(seed).next_u64();
+        Self(SplitMix64::seed_from_u64(base ^ stream.wrapping_mul(0xd134_2543_de82_ef95)))
     }
 
     /// The next number, uniform over 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `bound`, which is not 0. The bias is below 2^-32 for the small bounds here.

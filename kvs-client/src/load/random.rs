@@ -1,45 +1,33 @@
 //! Pseudorandom numbers for the workload: xoshiro256++, seeded through SplitMix64.
 //!
-//! Both are written out here, because a run must replay from its printed seed with any later
-//! version of the program, and random-number crates keep no such promise for their small
-//! generators.
-//!
-//! Sources: Blackman and Vigna, "Scrambled linear pseudorandom number generators", ACM TOMS 2021
-//! (<https://prng.di.unimi.it/xoshiro256plusplus.c>, <https://prng.di.unimi.it/splitmix64.c>).
+//! Both are named algorithms, not a library's choice of the day, because a run must replay from its
+//! printed seed with any later version of the program.
+
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
 /// One stream of pseudorandom numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Random {
-    state: [u64; 4],
-}
+pub(crate) struct Random(Xoshiro256PlusPlus);
 
 impl Random {
     /// The stream of one worker of one client in the run with this seed.
     pub(crate) fn new(seed: u64, client: u32, worker: u32) -> Self {
         let stream = u64::from(client) << 32 | u64::from(worker);
-        // Two rounds of mixing keep (seed, stream) and (seed + 1, stream - 1) apart.
-        let mut source = mix(seed.wrapping_add(GOLDEN_GAMMA)) ^ mix(stream);
-        let mut next = || {
-            source = source.wrapping_add(GOLDEN_GAMMA);
-            mix(source)
-        };
-        Self { state: [next(), next(), next(), next()] }
+        // Mixing keeps (seed, stream) and (seed + 1, stream - 1) apart.
+        Self(Xoshiro256PlusPlus::seed_from_u64(mix(seed) ^ stream))
     }
 
     /// The next 64 bits.
     #[inline]
     pub(crate) fn next_u64(&mut self) -> u64 {
-        let [a, b, c, d] = self.state;
-        let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-        let (c, d) = (c ^ a, d ^ b);
-        self.state = [a ^ d, b ^ c, c ^ (b << 17), d.rotate_left(45)];
-        result
+        self.0.next_u64()
     }
 
     /// The upper half of the next 64 bits.
     #[inline]
     pub(crate) fn next_u32(&mut self) -> u32 {
-        (self.next_u64() >> 32) as u32
+        self.0.next_u32()
     }
 
     /// A number in `0..bound`, with a bias below `bound / 2^64`.
@@ -56,20 +44,13 @@ impl Random {
 
     /// Fills `bytes`.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next_u64().to_le_bytes()[..chunk.len()]);
-        }
+        self.0.fill_bytes(bytes);
     }
 }
 
-/// SplitMix64's increment, 2^64 over the golden ratio.
-const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// SplitMix64's output function: a bijection whose every output bit hangs on every input bit.
-pub(crate) fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+/// A number whose every bit hangs on every bit of `number`: no two have the same.
+pub(crate) fn mix(number: u64) -> u64 {
+    SplitMix64::seed_from_u64(number).next_u64()
 }
 
 #[cfg(test)]
@@ -77,11 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generator_is_the_published_one() {
-        // The first outputs of xoshiro256plusplus.c from the state 1, 2, 3, 4.
-        let mut random = Random { state: [1, 2, 3, 4] };
-        let first: Vec<u64> = (0..4).map(|_| random.next_u64()).collect();
-        assert_eq!(first, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+    fn a_seed_stands_for_these_numbers() {
+        let mut random = Random::new(7, 1, 2);
+        let first = [random.next_u64(), random.next_u64(), u64::from(random.next_u32())];
+        assert_eq!(
+            first,
+            [0x3f9e_fc68_011b_bbe2, 0xdec0_b2fe_731c_113b, 0x7e10_2b43],
+            "a run replays from its seed with any later version"
+        );
     }
 
     #[test]

@@ -5,22 +5,18 @@ use std::ops::Range;
 use model::operation::{Action, Operation};
 use model::operations::OperationBuffer;
 use model::outcome::{Outcome, OutcomeSink};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use store::{PREFETCH_AHEAD, PREFETCH_ENTRIES_AHEAD, Store};
 
 /// Bytes of each value, as the testbed's workloads write them.
 pub(crate) const VALUE_BYTES: usize = 128;
 
-/// Spreads numbers over 64 bits: splitmix64's finalizer (Steele et al., OOPSLA 2014).
-pub(crate) fn spread(number: u64) -> u64 {
-    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
-/// A number below `bound`, from random bits.
-fn below(bits: u64, bound: u64) -> u64 {
-    ((u128::from(bits) * u128::from(bound)) >> 64) as u64
+/// Spreads numbers over 64 bits.
+fn spread(number: u64) -> u64 {
+    SplitMix64::seed_from_u64(number).next_u64()
 }
 
 /// Draws key numbers.
@@ -42,12 +38,12 @@ impl Distribution {
         Self::Zipfian(weights.collect())
     }
 
-    fn draw(&self, bits: u64) -> u64 {
+    fn draw(&self, random: &mut SplitMix64) -> u64 {
         match self {
-            Self::Uniform(keys) => below(bits, *keys),
+            Self::Uniform(keys) => random.random_range(0..*keys),
             Self::Zipfian(sums) => {
                 let all = sums.last().expect("there are keys");
-                let point = (bits >> 11) as f64 / (1u64 << 53) as f64 * all;
+                let point = random.random::<f64>() * all;
                 sums.partition_point(|sum| *sum < point) as u64
             }
         }
@@ -64,7 +60,7 @@ impl Batch {
     /// Groups operations on the keys with these numbers by partition.
     pub(crate) fn new(store: &impl Store, numbers: &[u64], action: Action<'_>) -> Self {
         let partitions = u64::from(store.partitions());
-        let partition = |number: u64| below(spread(number), partitions) as u32;
+        let partition = |number: u64| (spread(number) % partitions) as u32;
         let mut grouped = numbers.to_vec();
         grouped.sort_by_key(|number| partition(*number));
         let mut operations = OperationBuffer::default();
@@ -126,9 +122,7 @@ impl Fill {
     /// So many keys.
     pub(crate) fn new(keys: u64) -> Self {
         let mut numbers: Vec<u64> = (0..keys).collect();
-        for index in (1..numbers.len()).rev() {
-            numbers.swap(index, below(spread(index as u64), index as u64 + 1) as usize);
-        }
+        numbers.shuffle(&mut SplitMix64::seed_from_u64(1));
         Self { numbers }
     }
 
@@ -146,14 +140,10 @@ pub(crate) fn lookups(
     batches: usize,
     operations: usize,
 ) -> Vec<Batch> {
-    let mut state = 0;
-    let mut draw = || {
-        state += 1;
-        distribution.draw(spread(u64::MAX / 3 + state))
-    };
+    let mut random = SplitMix64::seed_from_u64(2);
     let mut numbers = vec![0; operations];
     let build = |_| {
-        numbers.fill_with(&mut draw);
+        numbers.fill_with(|| distribution.draw(&mut random));
         Batch::new(store, &numbers, Action::Get)
     };
     (0..batches).map(build).collect()

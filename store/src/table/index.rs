@@ -215,6 +215,9 @@ fn overflow(slab: &Slab, slot: u32) -> &Bucket {
 
 #[cfg(test)]
 mod tests {
+    use rand_xoshiro::SplitMix64;
+    use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
     use super::*;
 
     /// An index with entries that are nothing but a hash.
@@ -248,12 +251,9 @@ mod tests {
         }
     }
 
-    /// Spreads small numbers over 64 bits: splitmix64's finalizer (Steele et al., OOPSLA 2014).
+    /// Spreads small numbers over 64 bits.
     fn spread(number: u64) -> u64 {
-        let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        SplitMix64::seed_from_u64(number).next_u64()
     }
 
     #[test]
