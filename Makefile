@@ -19,7 +19,6 @@ run-client: ## run one client, e.g. make run-client ARGS="-hosts localhost:8080"
 	$(CARGO) run --release --locked --package kvs-client --bin kvs-client -- $(ARGS)
 
 test: ## unit, property, end-to-end and launcher tests
-	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
