@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 ARGS ?=
+LAB = $(CARGO) run --quiet --release --locked --package lab --bin kvs-lab --
 
 .PHONY: help build run-server run-client test test-faults gate bench bench-compare bench-setup ladder profile report clean
 .DEFAULT_GOAL := help
@@ -29,17 +30,17 @@ gate: ## everything that must hold before a change goes in
 
 bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, scenarios, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
-	scripts/bench-compare
+	$(LAB) compare
 	scripts/bench-check
-	scripts/bench-costs
+	$(LAB) costs
 	scripts/bench-sweeps
-	scripts/bench-scenarios
+	$(LAB) scenarios
 	scripts/bench-open-loop
-	scripts/bench-transports
+	$(LAB) transports
 	scripts/bench-scaling
 
 bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three
-	scripts/bench-compare
+	$(LAB) compare
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
