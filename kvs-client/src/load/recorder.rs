@@ -5,13 +5,12 @@
 //! measured window; failures and the servers' acknowledgements are of all phases. Each worker has
 //! a recorder of its own, and they are merged at the end.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use kvs_client::{Failure, FailureClass, Outcome};
+use kvs_client::{FailureClass, Outcome};
 
-use super::batches::Replies;
+use super::batches::{Classified, Reply};
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
 use super::value::{Verifier, Writer};
@@ -24,51 +23,6 @@ pub(crate) const TIMELINE_BUCKET: Duration = Duration::from_millis(100);
 /// swap the same few keys, and one of them succeeds per round trip; without a bound their retries
 /// would crowd out everything else.
 pub(crate) const SWAP_RETRIES_MAX: u8 = 8;
-
-/// What one operation was answered.
-#[derive(Debug)]
-pub(crate) struct Reply<'a, F> {
-    /// The outcome, or why there is none.
-    pub(crate) outcome: Result<Outcome<&'a [u8]>, F>,
-    /// Index of the server that answered.
-    pub(crate) server: usize,
-    /// Whether the library had to send it again under another stamp.
-    pub(crate) reissued: bool,
-}
-
-impl<'a, F> Reply<'a, &'a F> {
-    /// What operation `index` was answered, in a batch whose stamps begin at `first_stamp`.
-    #[inline(always)]
-    pub(crate) fn of(
-        outcomes: &'a impl Replies<Failure = F>,
-        first_stamp: u64,
-        index: usize,
-    ) -> Self {
-        Self {
-            outcome: outcomes.get(index),
-            server: outcomes.server(index),
-            reissued: outcomes.stamp(index) != first_stamp + index as u64,
-        }
-    }
-}
-
-/// A failure that says whether the operation may have taken effect.
-pub(crate) trait Classified: Display {
-    /// Whether it may have.
-    fn class(&self) -> FailureClass;
-}
-
-impl Classified for Failure {
-    fn class(&self) -> FailureClass {
-        Failure::class(self)
-    }
-}
-
-impl<F: Classified> Classified for &F {
-    fn class(&self) -> FailureClass {
-        F::class(self)
-    }
-}
 
 /// Operations by what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -441,7 +395,7 @@ mod tests {
     #[derive(Clone, Copy)]
     struct Failed(FailureClass);
 
-    impl Display for Failed {
+    impl std::fmt::Display for Failed {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("the wire was cut")
         }

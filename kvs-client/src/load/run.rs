@@ -30,6 +30,7 @@ use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
 use super::memory::{self, Demand, ServerMemory};
 use super::open_loop::Arrivals;
+use super::pacer;
 use super::progress::{Board, Progress, Sample, unix_ms, write_lines};
 use super::random::Random;
 use super::recorder::{Faults, Recorder};
@@ -357,7 +358,7 @@ impl<T: Target> Run<T> {
             return self.drive(control, pace, source).await;
         };
         let arrivals = Arrivals::new(rate, self.settings.arrivals, seed, client);
-        let pacer = arrivals.start_pacer(control);
+        let pacer = pacer::start(&arrivals, control);
         let pace = Pace { style: Style::Open(Arc::clone(&arrivals)), ..pace.clone() };
         self.drive(control, &pace, source).await;
         control.stop();

@@ -294,9 +294,9 @@ mod tests {
     use kvs_client::{Failure, Outcome};
     use resources::Usage;
 
+    use super::super::batches::Reply;
     use super::super::control::Control;
     use super::super::plan::{Kind, PendingSwaps, Plan, Planned};
-    use super::super::recorder::Reply;
     use super::super::value::Verifier;
     use super::*;
 
