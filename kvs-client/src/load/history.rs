@@ -18,7 +18,7 @@ use checker::history::{
 use kvs_client::{FailureClass, Outcome, ServerInfo};
 
 use super::batches::{Classified, Replies, Reply};
-use super::cli::Settings;
+use super::cli::settings::Settings;
 use super::plan::{Kind, Plan, Planned};
 use super::target::Stream;
 use super::text;
