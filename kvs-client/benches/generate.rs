@@ -39,12 +39,13 @@ use model::slots::Partitions;
 use proto::batch::{self, Placement};
 use proto::reply::{ReplyBuilder, ReplyHeader};
 
+use load::batches::Reply;
 use load::control::Control;
 use load::fill::fill;
 use load::keyspace::Keyspace;
 use load::plan::{PendingSwaps, Plan};
 use load::random::Random;
-use load::recorder::{Recorder, Reply};
+use load::recorder::Recorder;
 use load::source::{Source, Workload};
 use load::value::{ValueWriter, Verifier};
 use load::workload::{Distribution, Mix};

@@ -27,7 +27,8 @@ use crate::batcher::{Batch, Cut, Decoded, Layout};
 use crate::error::Failure;
 use crate::outcomes::Outcomes;
 use crate::router::Router;
-use crate::server_lane::{FrameEnd, FrameTag, ServerLane};
+use crate::server_lane::ServerLane;
+use crate::server_lane::frame::{FrameEnd, FrameTag};
 use crate::shared::Shared;
 
 /// Pause before the map is fetched again that has just been fetched in vain.

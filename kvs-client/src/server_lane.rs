@@ -13,6 +13,9 @@
 //! lane is closed at the server before its successor opens, so that nothing of it can take effect
 //! later.
 
+mod backoff;
+pub(crate) mod frame;
+
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -29,52 +32,14 @@ use proto::codec::{Request, Response};
 use proto::control::{ControlRequest, ControlResponse};
 use proto::reply::Reply;
 use tarpc::client::RpcError;
-use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use crate::batcher::Frame;
 use crate::connection::{Connected, Connecting, LaneNumber, Life, Link, explain};
 use crate::error::{Error, Failure};
-
-/// First and longest pause between two attempts.
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
-
-/// How a frame ended, and what it held.
-#[derive(Debug)]
-pub(crate) struct FrameEnd {
-    pub(crate) result: Result<Reply, Failure>,
-    pub(crate) body: Bytes,
-}
-
-/// The batch that a frame belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FrameTag {
-    pub(crate) ticket: u64,
-    /// Whether it carries operations that are sent anew.
-    pub(crate) is_again: bool,
-}
-
-type Call = Unconstrained<BoxFuture<'static, Result<Response, RpcError>>>;
-
-/// A frame without its answer.
-struct OpenFrame {
-    tag: FrameTag,
-    index: usize,
-    /// Its own, or that of the frame which its reads follow.
-    number: u64,
-    mutates: bool,
-    body: Bytes,
-    operations: u32,
-    groups: u32,
-    call: Option<Call>,
-    /// An answer that came while later frames were being sent.
-    answer: Option<Result<Response, RpcError>>,
-    /// It was sent under its number.
-    was_sent: bool,
-    /// Some transmission had no answer, so the frame may have been applied.
-    is_lost: bool,
-}
+use backoff::backoff;
+use frame::{FrameEnd, FrameTag, OpenFrame};
 
 enum State {
     /// Frames go out at once.
@@ -509,31 +474,5 @@ impl Drop for ServerLane {
         if self.open.is_empty() && !self.must_close {
             self.link.give_lane(self.number);
         }
-    }
-}
-
-/// The pause before attempt `attempt`: doubled each time, and spread by up to half over lanes, so
-/// that they do not come all at once.
-fn backoff(attempt: u32, lane: u32) -> Duration {
-    let pause = BACKOFF_MIN.saturating_mul(1 << attempt.min(10)).min(BACKOFF_MAX);
-    let spread = u64::from(lane).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(attempt) >> 54;
-    pause - pause.mul_f64(spread as f64 / 2048.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_bound_and_are_spread() {
-        for lane in 0..100 {
-            for attempt in 0..40 {
-                let pause = backoff(attempt, lane);
-                assert!(pause <= BACKOFF_MAX);
-                assert!(pause >= BACKOFF_MIN / 2);
-            }
-            assert!(backoff(20, lane) >= BACKOFF_MAX / 2);
-        }
-        assert_ne!(backoff(3, 1), backoff(3, 2));
     }
 }

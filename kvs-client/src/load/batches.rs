@@ -1,9 +1,9 @@
 //! Batches as the generator sees them, whatever it drives: operations are pushed in, and outcomes
 //! come out in the same order.
 
-use kvs_client::{Batch, Failure, OperationError, Outcome, Outcomes};
+use std::fmt::Display;
 
-use super::recorder::Classified;
+use kvs_client::{Batch, Failure, FailureClass, OperationError, Outcome, Outcomes};
 
 /// A batch that operations are pushed into.
 pub(crate) trait Requests: Send {
@@ -62,6 +62,51 @@ pub(crate) trait Replies: Send {
     /// The life of the server at a place, and when in it operations there took effect, if the server
     /// counts that.
     fn place(&self, place: usize) -> (u64, Option<u64>);
+}
+
+/// What one operation was answered.
+#[derive(Debug)]
+pub(crate) struct Reply<'a, F> {
+    /// The outcome, or why there is none.
+    pub(crate) outcome: Result<Outcome<&'a [u8]>, F>,
+    /// Index of the server that answered.
+    pub(crate) server: usize,
+    /// Whether the library had to send it again under another stamp.
+    pub(crate) reissued: bool,
+}
+
+impl<'a, F> Reply<'a, &'a F> {
+    /// What operation `index` was answered, in a batch whose stamps begin at `first_stamp`.
+    #[inline(always)]
+    pub(crate) fn of(
+        outcomes: &'a impl Replies<Failure = F>,
+        first_stamp: u64,
+        index: usize,
+    ) -> Self {
+        Self {
+            outcome: outcomes.get(index),
+            server: outcomes.server(index),
+            reissued: outcomes.stamp(index) != first_stamp + index as u64,
+        }
+    }
+}
+
+/// A failure that says whether the operation may have taken effect.
+pub(crate) trait Classified: Display {
+    /// Whether it may have.
+    fn class(&self) -> FailureClass;
+}
+
+impl Classified for Failure {
+    fn class(&self) -> FailureClass {
+        Failure::class(self)
+    }
+}
+
+impl<F: Classified> Classified for &F {
+    fn class(&self) -> FailureClass {
+        F::class(self)
+    }
 }
 
 impl Requests for Batch {

@@ -17,10 +17,10 @@ use checker::history::{
 };
 use kvs_client::{FailureClass, Outcome, ServerInfo};
 
-use super::cli::Settings;
+use super::batches::{Classified, Replies, Reply};
+use super::cli::settings::Settings;
 use super::plan::{Kind, Plan, Planned};
-use super::recorder::{Classified, Reply};
-use super::target::{Replies, Stream};
+use super::target::Stream;
 use super::text;
 use super::value::{self, Writer};
 

@@ -29,7 +29,8 @@
 //!
 //! # Layout
 //!
-//! - [`cli`]: flags and commands; [`shell`]: commands for one operation
+//! - [`cli`]: flags and commands, and what a run makes of them; [`shell`]: commands for one
+//!   operation
 //! - [`random`], [`permutation`], [`zipfian`], [`keyspace`], [`workload`]: which keys, which
 //!   operations
 //! - [`plan`], [`source`], [`value`]: what a batch does
@@ -37,7 +38,8 @@
 //! - [`worker`], [`control`], [`recorder`]: sending, when to stop, checking and counting
 //! - [`open_loop`], [`pacer`]: operations that arrive by a schedule
 //! - [`history`]: what is written down for the checker
-//! - [`progress`], [`summary`], [`text`]: what is shown, with what [`resources`] tells of the process
+//! - [`progress`], [`summary`], [`text`]: what is shown, beside what was done what it took
+//!   ([`resources`])
 //! - [`in_process`]: servers inside this process, for `-hosts mem:N`
 //! - [`memory`], [`interrupt`], [`run`]: the phases and their safeguards
 
@@ -79,7 +81,7 @@ use tracing_subscriber::EnvFilter;
 use cli::Cli;
 use in_process::InProcess;
 use interrupt::Interrupt;
-use run::Ending;
+use run::ending::Ending;
 
 /// Does what the command line says.
 ///

@@ -11,15 +11,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use report::result::{Latency, OpenLoop};
 use tokio::sync::Notify;
 
-use super::control::Control;
-use super::pacer;
 use super::random::Random;
 
 /// The stream of pseudorandom numbers that arrivals are drawn from; workers have others.
@@ -116,15 +113,6 @@ impl Arrivals {
             is_over: AtomicBool::new(false),
             lateness_ns: Mutex::new(Histogram::new(3).expect("three digits are allowed")),
         })
-    }
-
-    /// Starts the thread that wakes workers. It ends with the phase.
-    pub(crate) fn start_pacer(self: &Arc<Self>, control: &Arc<Control>) -> JoinHandle<()> {
-        let (arrivals, control) = (Arc::clone(self), Arc::clone(control));
-        std::thread::Builder::new()
-            .name("pacer".to_owned())
-            .spawn(move || pacer::run(&arrivals, &control))
-            .expect("the system has a thread left")
     }
 
     /// Waits until an operation is due, and adds all that are to `due`, but no more than `most`;

@@ -4,6 +4,8 @@
 //! turned off, is up within some tens of microseconds, and takes little of a core.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::control::Control;
@@ -16,8 +18,17 @@ const SLEEP_MAX: Duration = Duration::from_millis(10);
 /// By how much the kernel may prolong a sleep; its default is 50 us.
 const TIMER_SLACK_NS: u64 = 1;
 
+/// Starts the thread. It ends with the phase.
+pub(crate) fn start(arrivals: &Arc<Arrivals>, control: &Arc<Control>) -> JoinHandle<()> {
+    let (arrivals, control) = (Arc::clone(arrivals), Arc::clone(control));
+    std::thread::Builder::new()
+        .name("pacer".to_owned())
+        .spawn(move || run(&arrivals, &control))
+        .expect("the system has a thread left")
+}
+
 /// Wakes workers until the phase is over.
-pub(super) fn run(arrivals: &Arrivals, control: &Control) {
+fn run(arrivals: &Arrivals, control: &Control) {
     // Where it fails, sleeps are longer, which the lateness tells.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS));
     while !control.is_over() {

@@ -21,7 +21,7 @@ use resources::{Sampler, Usage};
 use serde::Serialize;
 
 use super::recent::{RecentLatencies, Snapshot};
-use super::recorder::Counts;
+use super::recorder::counts::Counts;
 use super::text;
 
 const TICK: Duration = Duration::from_secs(1);

@@ -4,267 +4,29 @@
 //! and each operation's outcome in push order. Counts, latencies and the time line are of the
 //! measured window; failures and the servers' acknowledgements are of all phases. Each worker has
 //! a recorder of its own, and they are merged at the end.
+//!
+//! - [`counts`]: operations by what became of them;
+//! - [`faults`]: what went wrong;
+//! - [`latencies`]: histograms by kind of operation;
+//! - [`timeline`]: completions over the window.
 
-use std::fmt::Display;
-use std::time::{Duration, Instant};
+pub(crate) mod counts;
+pub(crate) mod faults;
+pub(crate) mod latencies;
+pub(crate) mod timeline;
 
-use hdrhistogram::Histogram;
-use kvs_client::{Failure, FailureClass, Outcome};
+use std::time::Instant;
 
-use super::batches::Replies;
+use kvs_client::Outcome;
+
+use super::batches::{Classified, Reply};
 use super::control::Control;
 use super::plan::{Kind, PendingSwaps, Plan, Planned};
 use super::value::{Verifier, Writer};
-
-/// Length of a bucket of the time line. Long enough to hold many batches, short enough that the
-/// windows of several clients can be laid over each other.
-pub(crate) const TIMELINE_BUCKET: Duration = Duration::from_millis(100);
-
-/// How often a read-modify-write is tried again after a mismatch. Under Zipf's law many workers
-/// swap the same few keys, and one of them succeeds per round trip; without a bound their retries
-/// would crowd out everything else.
-pub(crate) const SWAP_RETRIES_MAX: u8 = 8;
-
-/// What one operation was answered.
-#[derive(Debug)]
-pub(crate) struct Reply<'a, F> {
-    /// The outcome, or why there is none.
-    pub(crate) outcome: Result<Outcome<&'a [u8]>, F>,
-    /// Index of the server that answered.
-    pub(crate) server: usize,
-    /// Whether the library had to send it again under another stamp.
-    pub(crate) reissued: bool,
-}
-
-impl<'a, F> Reply<'a, &'a F> {
-    /// What operation `index` was answered, in a batch whose stamps begin at `first_stamp`.
-    #[inline(always)]
-    pub(crate) fn of(
-        outcomes: &'a impl Replies<Failure = F>,
-        first_stamp: u64,
-        index: usize,
-    ) -> Self {
-        Self {
-            outcome: outcomes.get(index),
-            server: outcomes.server(index),
-            reissued: outcomes.stamp(index) != first_stamp + index as u64,
-        }
-    }
-}
-
-/// A failure that says whether the operation may have taken effect.
-pub(crate) trait Classified: Display {
-    /// Whether it may have.
-    fn class(&self) -> FailureClass;
-}
-
-impl Classified for Failure {
-    fn class(&self) -> FailureClass {
-        Failure::class(self)
-    }
-}
-
-impl<F: Classified> Classified for &F {
-    fn class(&self) -> FailureClass {
-        F::class(self)
-    }
-}
-
-/// Operations by what became of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// All that the servers executed.
-    pub(crate) operations: u64,
-    /// GETs, and how many of them found their key.
-    pub(crate) gets: u64,
-    /// See `gets`.
-    pub(crate) hits: u64,
-    /// PUTs.
-    pub(crate) puts: u64,
-    /// DELETEs.
-    pub(crate) deletes: u64,
-    /// Compare-and-swaps, and how many of them found another value.
-    pub(crate) swaps: u64,
-    /// See `swaps`.
-    pub(crate) swap_mismatches: u64,
-    /// Read-modify-writes that were given up after [`SWAP_RETRIES_MAX`] retries.
-    pub(crate) swaps_given_up: u64,
-    /// INCRs.
-    pub(crate) increments: u64,
-    /// Operations that were sent again under another stamp.
-    pub(crate) retried: u64,
-}
-
-impl Counts {
-    fn fields(&mut self) -> [&mut u64; 10] {
-        [
-            &mut self.operations,
-            &mut self.gets,
-            &mut self.hits,
-            &mut self.puts,
-            &mut self.deletes,
-            &mut self.swaps,
-            &mut self.swap_mismatches,
-            &mut self.swaps_given_up,
-            &mut self.increments,
-            &mut self.retried,
-        ]
-    }
-
-    fn add(&mut self, mut other: Self) {
-        for (sum, more) in self.fields().into_iter().zip(other.fields()) {
-            *sum += *more;
-        }
-    }
-}
-
-/// What went wrong, over all phases.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Faults {
-    /// Operations that surely took no effect.
-    pub(crate) errors: u64,
-    /// Mutations of which nobody knows.
-    pub(crate) unknown: u64,
-    /// Answers that cannot be right: another key's or run's value, a torn one, the wrong kind.
-    pub(crate) value_mismatches: u64,
-    /// The first of them in words.
-    pub(crate) first: Option<String>,
-}
-
-impl Faults {
-    /// Whether there were none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count() == 0
-    }
-
-    /// How many there were.
-    pub(crate) fn count(&self) -> u64 {
-        self.errors + self.unknown + self.value_mismatches
-    }
-
-    fn tell(&mut self, text: impl FnOnce() -> String) {
-        self.first.get_or_insert_with(text);
-    }
-
-    fn failed(&mut self, planned: Planned, failure: &impl Classified) {
-        let is_read = matches!(planned.kind(), Kind::Get | Kind::Read);
-        if failure.class() == FailureClass::Unknown && !is_read {
-            self.unknown += 1;
-        } else {
-            self.errors += 1;
-        }
-        self.tell(|| format!("{planned:?}: {failure}"));
-    }
-
-    #[cold]
-    fn mismatched(&mut self, planned: Planned, outcome: Outcome<&[u8]>) {
-        self.value_mismatches += 1;
-        self.tell(|| match outcome {
-            Outcome::Value(value) | Outcome::Mismatch(Some(value)) => format!(
-                "{planned:?}: this value of {} bytes was not written for this key by this run: \
-                 {:02x?}...",
-                value.len(),
-                &value[..value.len().min(40)]
-            ),
-            other => format!("{planned:?}: answered {other:?}"),
-        });
-    }
-
-    fn add(&mut self, other: Self) {
-        self.errors += other.errors;
-        self.unknown += other.unknown;
-        self.value_mismatches += other.value_mismatches;
-        self.first = self.first.take().or(other.first);
-    }
-}
-
-/// Latencies in microseconds. Kinds that do not occur take no memory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LatencyHistogram(Option<Histogram<u64>>);
-
-impl LatencyHistogram {
-    /// Adds `count` operations of this latency.
-    fn record(&mut self, latency_us: u64, count: u64) {
-        if count > 0 {
-            self.histogram()
-                .record_n(latency_us, count)
-                .expect("a histogram that resizes itself takes every latency");
-        }
-    }
-
-    fn histogram(&mut self) -> &mut Histogram<u64> {
-        // Three digits: percentiles are exact to 0.1%.
-        self.0.get_or_insert_with(|| Histogram::new(3).expect("three digits are allowed"))
-    }
-
-    fn add(&mut self, other: &Self) {
-        if let Some(other) = &other.0 {
-            self.histogram().add(other).expect("a histogram that resizes itself takes another");
-        }
-    }
-
-    /// The distribution, if there was any operation.
-    pub(crate) fn distribution(&self) -> Option<&Histogram<u64>> {
-        self.0.as_ref()
-    }
-}
-
-/// Latencies by kind.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LatencyHistograms {
-    /// One sample a batch.
-    pub(crate) batches: LatencyHistogram,
-    /// One sample an operation, as all below.
-    pub(crate) operations: LatencyHistogram,
-    /// GETs.
-    pub(crate) gets: LatencyHistogram,
-    /// PUTs.
-    pub(crate) puts: LatencyHistogram,
-    /// DELETEs.
-    pub(crate) deletes: LatencyHistogram,
-    /// Compare-and-swaps.
-    pub(crate) swaps: LatencyHistogram,
-    /// INCRs.
-    pub(crate) increments: LatencyHistogram,
-}
-
-impl LatencyHistograms {
-    /// Adds a batch. All its operations have its latency.
-    fn record(&mut self, latency: Duration, counts: &Counts) {
-        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.batches.record(latency_us, u64::from(counts.operations > 0));
-        self.operations.record(latency_us, counts.operations);
-        self.gets.record(latency_us, counts.gets);
-        self.puts.record(latency_us, counts.puts);
-        self.deletes.record(latency_us, counts.deletes);
-        self.swaps.record(latency_us, counts.swaps);
-        self.increments.record(latency_us, counts.increments);
-    }
-
-    /// Adds one operation of this kind.
-    fn record_one(&mut self, latency: Duration, kind: Kind) {
-        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.operations.record(latency_us, 1);
-        let of_kind = match kind {
-            Kind::Get | Kind::Read => &mut self.gets,
-            Kind::Put | Kind::Insert | Kind::ResetCounter => &mut self.puts,
-            Kind::Delete | Kind::DeleteCounter => &mut self.deletes,
-            Kind::Swap => &mut self.swaps,
-            Kind::Increment => &mut self.increments,
-        };
-        of_kind.record(latency_us, 1);
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.batches.add(&other.batches);
-        self.operations.add(&other.operations);
-        self.gets.add(&other.gets);
-        self.puts.add(&other.puts);
-        self.deletes.add(&other.deletes);
-        self.swaps.add(&other.swaps);
-        self.increments.add(&other.increments);
-    }
-}
+use counts::{Counts, SWAP_RETRIES_MAX};
+use faults::Faults;
+use latencies::LatencyHistograms;
+use timeline::TimeLine;
 
 /// Checks and counts one worker's completed batches.
 #[derive(Clone, Debug)]
@@ -277,7 +39,7 @@ pub(crate) struct Recorder {
     /// Latencies of what completed in the window.
     pub(crate) latencies: LatencyHistograms,
     /// Operations completed in each bucket of the window.
-    pub(crate) timeline: Vec<u64>,
+    pub(crate) timeline: TimeLine,
     /// Of all phases.
     pub(crate) faults: Faults,
     /// Operations that each server acknowledged as executed, in all phases.
@@ -292,7 +54,7 @@ impl Recorder {
             counters_reset,
             counts: Counts::default(),
             latencies: LatencyHistograms::default(),
-            timeline: Vec::new(),
+            timeline: TimeLine::default(),
             faults: Faults::default(),
             acknowledged: vec![0; servers],
         }
@@ -336,11 +98,7 @@ impl Recorder {
             let latency = response.saturating_duration_since(plan.invocation);
             let done = if plan.due.is_empty() { &counts } else { &Counts::default() };
             self.latencies.record(latency, done);
-            let bucket = (at.as_nanos() / TIMELINE_BUCKET.as_nanos()) as usize;
-            if self.timeline.len() <= bucket {
-                self.timeline.resize(bucket + 1, 0);
-            }
-            self.timeline[bucket] += counts.operations;
+            self.timeline.add(at, counts.operations);
             self.counts.add(counts.clone());
         }
         counts
@@ -419,12 +177,7 @@ impl Recorder {
     pub(crate) fn merge(&mut self, other: Self) {
         self.counts.add(other.counts);
         self.latencies.add(&other.latencies);
-        if self.timeline.len() < other.timeline.len() {
-            self.timeline.resize(other.timeline.len(), 0);
-        }
-        for (sum, more) in self.timeline.iter_mut().zip(&other.timeline) {
-            *sum += more;
-        }
+        self.timeline.merge(&other.timeline);
         self.faults.add(other.faults);
         for (sum, more) in self.acknowledged.iter_mut().zip(&other.acknowledged) {
             *sum += more;
@@ -434,14 +187,21 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use hdrhistogram::Histogram;
+    use kvs_client::FailureClass;
+
     use super::super::random::Random;
     use super::super::value::ValueWriter;
+    use super::latencies::LatencyHistogram;
+    use super::timeline::TIMELINE_BUCKET;
     use super::*;
 
     #[derive(Clone, Copy)]
     struct Failed(FailureClass);
 
-    impl Display for Failed {
+    impl std::fmt::Display for Failed {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("the wire was cut")
         }
@@ -530,7 +290,7 @@ mod tests {
         };
         assert_eq!(recorder.counts, expected);
         assert_eq!(recorder.acknowledged, [0, 9]);
-        assert_eq!(recorder.timeline, [9]);
+        assert_eq!(recorder.timeline.operations(), [9]);
         assert_eq!(recorder.faults, Faults::default());
         let samples = |histogram: &LatencyHistogram| histogram.distribution().map(Histogram::len);
         assert_eq!(samples(&recorder.latencies.batches), Some(1));
@@ -627,7 +387,7 @@ mod tests {
         assert_eq!(recorder.counts, Counts::default());
         assert_eq!(recorder.acknowledged, [2, 0]);
         assert_eq!(recorder.faults.value_mismatches, 1);
-        assert!(recorder.timeline.is_empty());
+        assert!(recorder.timeline.operations().is_empty());
     }
 
     #[test]
@@ -665,11 +425,12 @@ mod tests {
         record(&mut first, &plan, &[Ok(Outcome::Done)], pending);
         record(&mut second, &plan, &[Ok(Outcome::Done)], pending);
         record(&mut second, &plan, &[Err(Failed(FailureClass::NotApplied))], pending);
-        second.timeline = vec![0, 1];
+        second.timeline = TimeLine::default();
+        second.timeline.add(TIMELINE_BUCKET, 1);
         first.merge(second);
         assert_eq!(first.counts.puts, 2);
         assert_eq!(first.acknowledged, [0, 2]);
-        assert_eq!(first.timeline, [1, 1]);
+        assert_eq!(first.timeline.operations(), [1, 1]);
         assert_eq!(first.faults.errors, 1);
         assert_eq!(first.latencies.puts.distribution().map(Histogram::len), Some(2));
     }

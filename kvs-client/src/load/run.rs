@@ -10,6 +10,10 @@
 //!
 //! An interrupt ends the phase that it meets, skips the ones that follow, and goes to the last.
 
+mod checks;
+pub(crate) mod ending;
+mod headline;
+
 use std::cell::Cell;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,22 +21,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use checker::history::{Clock, HistoryWriter};
-use kvs_client::{Client, ServerInfo};
+use kvs_client::Client;
 use report::result::{OpenLoop, Preload, RunResult};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::cli::{Length, Settings};
+use super::cli::Length;
+use super::cli::settings::Settings;
 use super::control::Control;
 use super::history::{self, Recorders, WorkerHistory};
 use super::in_process::InProcess;
 use super::interrupt::Interrupt;
 use super::keyspace::Keyspace;
-use super::memory::{self, Demand, ServerMemory};
 use super::open_loop::Arrivals;
+use super::pacer;
 use super::progress::{Board, Progress, Sample, unix_ms, write_lines};
 use super::random::Random;
-use super::recorder::{Faults, Recorder};
+use super::recorder::Recorder;
 use super::source::{List, Source, Workload};
 use super::summary::{self, Observed};
 #[cfg(feature = "peers")]
@@ -42,7 +47,9 @@ use super::target::address::Address;
 use super::text;
 use super::value::{ValueWriter, Verifier};
 use super::worker::{Pace, Style, Worker};
-use super::workload::Choice;
+use checks::{check_memory, check_result_folder};
+use ending::{Ending, compare, ending};
+use headline::headline;
 
 /// How long an interrupted run waits for open replies before it counts them as unknown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -57,17 +64,6 @@ const LIST_BATCH_BYTES_MAX: usize = 1 << 20;
 /// Streams of pseudorandom numbers that belong to the values' sizes and fillers, not to the choice
 /// of operations, lie beyond the workers' own.
 const VALUE_STREAM: u32 = 1 << 31;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Everything was done, and nothing failed.
-    Clean,
-    /// It was cut short; nothing failed.
-    Interrupted,
-    /// Operations failed, or nobody knows what became of them, or answers were wrong.
-    Faulty,
-}
 
 /// When the window was, and what went over the wire in it.
 #[derive(Clone, Copy, Debug)]
@@ -149,15 +145,6 @@ async fn run_on<T: Target>(
     run.close().await;
     let acknowledged = result.acknowledged.iter().map(|server| server.operations).sum();
     Ok((ending(&result, &recorder.faults), acknowledged))
-}
-
-/// Compares what the servers of this process executed with what was acknowledged; a run with
-/// failures may differ.
-fn compare(ending: Ending, executed: u64, acknowledged: u64) -> anyhow::Result<Ending> {
-    if ending == Ending::Clean && executed != acknowledged {
-        bail!("the servers executed {executed} operations, but acknowledged {acknowledged}");
-    }
-    Ok(ending)
 }
 
 const UNWRITABLE: &str = "cannot write to standard output: is the disk full, or the reader gone?";
@@ -357,7 +344,7 @@ impl<T: Target> Run<T> {
             return self.drive(control, pace, source).await;
         };
         let arrivals = Arrivals::new(rate, self.settings.arrivals, seed, client);
-        let pacer = arrivals.start_pacer(control);
+        let pacer = pacer::start(&arrivals, control);
         let pace = Pace { style: Style::Open(Arc::clone(&arrivals)), ..pace.clone() };
         self.drive(control, &pace, source).await;
         control.stop();
@@ -458,106 +445,9 @@ impl<T: Target> Run<T> {
     }
 }
 
-fn ending(result: &RunResult, faults: &Faults) -> Ending {
-    if !faults.is_empty() {
-        let first = faults.first.as_deref().unwrap_or_default();
-        eprintln!(
-            "kvs-client: {} errors, {} unknown outcomes, {} wrong values; the first: {first}",
-            faults.errors, faults.unknown, faults.value_mismatches
-        );
-        Ending::Faulty
-    } else if result.interrupted {
-        Ending::Interrupted
-    } else if result.operations == 0 {
-        eprintln!("kvs-client: no operation completed in the window; measure longer with -secs");
-        Ending::Faulty
-    } else {
-        Ending::Clean
-    }
-}
-
-/// What is run, before it runs.
-fn headline(settings: &Settings) -> String {
-    let Settings { workers, batch_size, depth, threads, theta, seed, .. } = settings;
-    let skew = match settings.distribution {
-        super::workload::Distribution::Uniform => String::new(),
-        _ => format!(" {theta}"),
-    };
-    let driven = match &settings.target {
-        Address::Ours => String::new(),
-        peer => format!("{peer}: "),
-    };
-    let verified = match (settings.verifies(), settings.verify) {
-        (true, _) => "verified",
-        (false, true) => "not verified: that takes 40 bytes",
-        (false, false) => "not verified",
-    };
-    let style = match (settings.plain, settings.rate) {
-        (true, _) => "one operation at a time through the plain API".to_owned(),
-        (_, None) => format!("batches of {batch_size}, {depth} in flight each"),
-        (_, Some(rate)) => format!(
-            "an open loop at {} ({} arrivals), batches of up to {batch_size}, {depth} in flight \
-             each",
-            text::rate(rate),
-            settings.arrivals
-        ),
-    };
-    format!(
-        "{driven}{}, {}{skew}, {} keys, values of {} bytes ({verified})\n\
-         {workers} workers, {style}, {} connections per server, {threads} threads\n\
-         run {}, client {} of {}, seed {seed}\n",
-        settings.mix.name(),
-        settings.distribution,
-        text::count(settings.keys),
-        settings.value_size,
-        settings.client.connections,
-        settings.run_name,
-        settings.client_index + 1,
-        settings.client_count,
-    )
-}
-
-/// Finds out before the run, not after it, that the result's folder is missing.
-fn check_result_folder(settings: &Settings) -> anyhow::Result<()> {
-    let Some(path) = &settings.json else { return Ok(()) };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => ".".as_ref(),
-    };
-    if !folder.is_dir() || path.is_dir() {
-        bail!("-json {}: name a file in a folder that exists", path.display());
-    }
-    Ok(())
-}
-
 fn write_result(settings: &Settings, result: &RunResult) -> anyhow::Result<()> {
     let Some(path) = &settings.json else { return Ok(()) };
     Ok(result.write(path)?)
-}
-
-/// Checks that the keys fit into the servers' memory, and the batches into the client's.
-fn check_memory(settings: &Settings, servers: &[ServerInfo]) -> anyhow::Result<()> {
-    let servers: Vec<ServerMemory> = servers
-        .iter()
-        .map(|server| ServerMemory {
-            host: server.host.clone(),
-            free_bytes: server.memory_free_bytes,
-            keys: server.keys,
-        })
-        .collect();
-    let written = 100.0 - settings.mix.percent(Choice::Get) - settings.mix.percent(Choice::Delete);
-    let value_bytes = settings.value_size.mean() as u64;
-    // Each worker holds a batch while it waits for room in the bytes in flight.
-    let batch_bytes = settings.batch_size as f64 * (16.0 + value_bytes as f64 * written / 100.0);
-    let replies = (settings.client.inflight_bytes_max * servers.len()) as u64;
-    let demand = Demand {
-        keys: if settings.preload { settings.keys } else { 0 },
-        value_bytes,
-        client_bytes: (batch_bytes * settings.workers as f64) as u64 + replies,
-    };
-    let own = resources::host_name().unwrap_or_default();
-    let own_free_bytes = resources::Memory::look().map(|memory| memory.free_bytes);
-    memory::check(demand, &servers, &own, own_free_bytes).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use kvs_client::{Client, Config, Swap};
 
-use super::cli::Command;
+use super::cli::command::Command;
 use super::progress::write_lines;
 
 /// Does one operation and prints its outcome. Status 1 when a key is missing, a CAS did not match

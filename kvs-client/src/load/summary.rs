@@ -9,11 +9,12 @@ use report::result::{
 };
 use resources::Traffic;
 
-use super::cli::Settings;
+use super::cli::settings::Settings;
 use super::progress::Sample;
-use super::recorder::{
-    LatencyHistogram, LatencyHistograms, Recorder, SWAP_RETRIES_MAX, TIMELINE_BUCKET,
-};
+use super::recorder::Recorder;
+use super::recorder::counts::SWAP_RETRIES_MAX;
+use super::recorder::latencies::{LatencyHistogram, LatencyHistograms};
+use super::recorder::timeline::TIMELINE_BUCKET;
 use super::text;
 
 /// What a run saw beside its recorders.
@@ -91,7 +92,7 @@ pub(crate) fn result(settings: &Settings, recorder: &Recorder, observed: &Observ
         timeline: Timeline {
             start_unix_ms: observed.window_start_unix_ms,
             bucket_ms: TIMELINE_BUCKET.as_millis() as u64,
-            operations: recorder.timeline.clone(),
+            operations: recorder.timeline.operations().to_vec(),
         },
         resources: resources(observed),
         open_loop: observed.open_loop.clone(),
@@ -294,9 +295,9 @@ mod tests {
     use kvs_client::{Failure, Outcome};
     use resources::Usage;
 
+    use super::super::batches::Reply;
     use super::super::control::Control;
     use super::super::plan::{Kind, PendingSwaps, Plan, Planned};
-    use super::super::recorder::Reply;
     use super::super::value::Verifier;
     use super::*;
 

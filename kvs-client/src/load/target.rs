@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use kvs_client::{Batch, Client, Lane, Outcomes, ServerInfo};
 
-pub(crate) use super::batches::{Replies, Requests};
+use super::batches::{Replies, Requests};
 
 /// How long our servers have to take leave of the client.
 const CLOSE_MAX: Duration = Duration::from_secs(1);

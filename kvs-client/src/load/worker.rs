@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kvs_client::{Client, FailureClass};
 
+use super::batches::{Classified, Replies, Reply, Requests};
 use super::control::Control;
 use super::fill::fill;
 use super::history::{WorkerHistory, monotonic_ns};
@@ -13,9 +14,9 @@ use super::open_loop::Arrivals;
 use super::plan::{PendingSwaps, Plan};
 use super::progress::Board;
 use super::random::Random;
-use super::recorder::{Classified, Recorder, Reply};
+use super::recorder::Recorder;
 use super::source::Source;
-use super::target::{Replies, Requests, Stream};
+use super::target::Stream;
 use super::value::ValueWriter;
 
 mod open;

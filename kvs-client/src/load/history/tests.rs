@@ -6,8 +6,9 @@ use checker::{Options, Report, Verdict, check};
 
 use super::super::cli::Cli;
 use super::super::interrupt::Interrupt;
+use super::super::run::ending::Ending as RunEnding;
+use super::super::run::run;
 use super::super::run::tests::support::{TestServer, start_all};
-use super::super::run::{Ending as RunEnding, run};
 use super::*;
 
 const EXPECTED: Value = Value::Id { client: 1, stamp: 5 };

@@ -18,7 +18,7 @@ use anyhow::{Context, anyhow, bail};
 use kvs_client::ServerInfo;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::super::cli::Settings;
+use super::super::cli::settings::Settings;
 use super::super::workload::Choice;
 use super::address::PeerAddress;
 use super::peer::{Counted, Peer, WireBytes};

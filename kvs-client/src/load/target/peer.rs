@@ -17,8 +17,8 @@ use kvs_client::{FailureClass, Outcome, ServerInfo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::super::recorder::Classified;
-use super::{Replies, Requests, Stream, Target};
+use super::super::batches::{Classified, Replies, Requests};
+use super::{Stream, Target};
 
 /// A connection to a peer, shared by workers.
 pub(crate) trait Link: Clone + Send + Sync + 'static {

@@ -6,11 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use kvs_client::{Client, Error, Failure, FailureClass, Outcome, Swap};
 
+use super::super::batches::{Classified, Reply};
 use super::super::control::Control;
 use super::super::decimal::{self, Digits};
 use super::super::fill::CounterKey;
 use super::super::plan::{Kind, Plan, Planned};
-use super::super::recorder::{Classified, Reply};
 use super::super::source::Source;
 use super::super::target::Stream;
 use super::Worker;

@@ -28,9 +28,6 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// Free room for each read, in bytes.
 const READ_BYTES: usize = 256 << 10;
 
-/// Longest line of a reply that is no value, in bytes: keys and errors are shorter.
-pub(super) const LINE_BYTES_MAX: usize = 2048;
-
 /// Commands on their way, and where their answers go.
 #[derive(Debug)]
 struct Call {
@@ -186,30 +183,4 @@ impl Driver {
         }
         Err(wrong("it sent more than was asked for".to_owned()))
     }
-}
-
-/// The line from `start` without its end, and where the next one starts; `None` when its end is
-/// not there yet.
-///
-/// # Errors
-///
-/// When it is longer than [`LINE_BYTES_MAX`].
-#[inline]
-pub(super) fn line(bytes: &[u8], start: usize) -> Result<Option<(&[u8], usize)>, String> {
-    let rest = &bytes[start..];
-    let head = &rest[..rest.len().min(LINE_BYTES_MAX)];
-    match head.iter().position(|byte| *byte == b'\n') {
-        Some(newline) => {
-            let line = &head[..newline];
-            Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), start + newline + 1)))
-        }
-        None if head.len() == LINE_BYTES_MAX => Err("a line does not end".to_owned()),
-        None => Ok(None),
-    }
-}
-
-/// What is wrong when a peer sends this.
-pub(super) fn unexpected(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(&line[..line.len().min(60)]);
-    format!("it sent `{}`", line.escape_debug())
 }

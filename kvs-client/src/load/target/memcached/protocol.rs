@@ -8,13 +8,15 @@ use std::ops::Range;
 
 use kvs_client::{FailureClass, OperationError};
 
-use super::super::Requests;
+use super::super::super::batches::Requests;
 use super::super::peer::{PeerBatch, PeerFailure};
 use super::answers::{Answer, PeerAnswers};
-use super::driver::{line, unexpected};
 
 /// Most keys in one `get`.
 const GET_KEYS_MAX: usize = 1000;
+
+/// Longest line of a reply that is no value, in bytes: keys and errors are shorter.
+const LINE_BYTES_MAX: usize = 2048;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -405,6 +407,32 @@ fn failed(line: &[u8], class: FailureClass) -> Result<Answer, String> {
     }
     let text = format!("memcached: {}", String::from_utf8_lossy(line));
     Ok(Answer::Failed(PeerFailure { class, text }))
+}
+
+/// The line from `start` without its end, and where the next one starts; `None` when its end is
+/// not there yet.
+///
+/// # Errors
+///
+/// When it is longer than [`LINE_BYTES_MAX`].
+#[inline]
+fn line(bytes: &[u8], start: usize) -> Result<Option<(&[u8], usize)>, String> {
+    let rest = &bytes[start..];
+    let head = &rest[..rest.len().min(LINE_BYTES_MAX)];
+    match head.iter().position(|byte| *byte == b'\n') {
+        Some(newline) => {
+            let line = &head[..newline];
+            Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), start + newline + 1)))
+        }
+        None if head.len() == LINE_BYTES_MAX => Err("a line does not end".to_owned()),
+        None => Ok(None),
+    }
+}
+
+/// What is wrong when a peer sends this.
+fn unexpected(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(&line[..line.len().min(60)]);
+    format!("it sent `{}`", line.escape_debug())
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use kvs_client::Outcome;
 
 use super::super::super::peer::Answers;
-use super::super::driver::LINE_BYTES_MAX;
 use super::*;
 
 fn batch(fill: impl FnOnce(&mut MemcachedBatch)) -> MemcachedBatch {

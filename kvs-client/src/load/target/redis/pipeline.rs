@@ -6,7 +6,7 @@ use kvs_client::{FailureClass, OperationError, Outcome};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Script, ServerError, Value};
 
-use super::super::Requests;
+use super::super::super::batches::Requests;
 use super::super::peer::{Answers, PeerBatch, PeerFailure};
 use super::COMPARE_AND_SWAP;
 
