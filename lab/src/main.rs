@@ -4,6 +4,7 @@
 //! - [`node`]: what runs on a cluster's hosts;
 //! - [`bench`]: what is measured, a subcommand each;
 //! - [`measure`]: what they share: stores, rounds, tables;
+//! - [`say`]: what is printed meanwhile;
 //! - [`tied`]: processes that end with who started them;
 //! - [`workspace`]: the sources, and what is built of them.
 
@@ -11,10 +12,12 @@ mod bench;
 mod measure;
 mod node;
 mod run;
+mod say;
 mod tied;
 mod workspace;
 
 use std::ffi::OsString;
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -90,11 +93,8 @@ fn main() -> ExitCode {
 
 /// One thread: what is started ends with the thread that started it.
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime of one thread can be made")
-        .block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    say::heard(|| runtime.expect("a runtime of one thread can be made").block_on(work))
 }
 
 /// Measures until it is done or the user asks to stop; then what was started ends.
@@ -108,7 +108,7 @@ async fn interruptible(what: What) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kvs-lab: {error:#}");
+            let _ = writeln!(stderr(), "kvs-lab: {error:#}");
             ExitCode::FAILURE
         }
     }
