@@ -277,7 +277,7 @@ fn place(run: &RunFolder, process: &Process<'_>) -> String {
     let hosts = &run.description.environment.hosts;
     match hosts.get(process.machine) {
         _ if run.description.machines == 1 => "this machine".to_owned(),
-        Some(host) if hosts.len() > 1 => host.name.clone(),
+        Some(host) if hosts.len() > 1 => host.machine.name.clone(),
         _ => format!("{}'s host", process.name),
     }
 }

@@ -160,10 +160,10 @@ pub fn table(
         title: format!("What the measured costs predict for {}", testbed.name),
         command: format!("kvs-report log/latest -capacity {clock_ghz}"),
         environment: Environment {
-            cpu: host.map(|host| host.cpu.clone()).unwrap_or_default(),
-            cores: host.map(|host| host.cores).unwrap_or_default(),
+            cpu: host.map(|host| host.machine.cpu.clone()).unwrap_or_default(),
+            cores: host.map(|host| host.machine.cores).unwrap_or_default(),
             kernel: host
-                .map(|host| host.kernel.trim_start_matches("Linux ").to_owned())
+                .map(|host| host.machine.kernel.trim_start_matches("Linux ").to_owned())
                 .unwrap_or_default(),
             commit: run.description.environment.commit.clone(),
             date: wording::date(run.description.started_unix_ms),

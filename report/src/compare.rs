@@ -103,7 +103,7 @@ impl Side {
             ("server flags".to_owned(), description.server_args.clone()),
         ];
         for host in &description.environment.hosts {
-            facts.push((format!("CPU of {}", host.name), host.cpu.clone()));
+            facts.push((format!("CPU of {}", host.machine.name), host.machine.cpu.clone()));
         }
         if let Value::Object(flags) = &result.config {
             for (name, value) in flags {

@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use resources::Traffic;
+use resources::{Machine, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::client_log::{self, ClientStats};
@@ -83,22 +83,9 @@ pub struct Host {
     /// The speed of [`Self::interface`], where the system tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_mbit: Option<u64>,
-    /// Its own name.
-    pub name: String,
-    /// The processor's name.
-    pub cpu: String,
-    /// Its cores, as the system counts them.
-    pub cores: u32,
-    /// Its memory.
-    pub memory_bytes: u64,
-    /// The kernel's name and release.
-    pub kernel: String,
-    /// The system's name.
-    pub system: String,
-    /// The clock of its cores; `None` in runs of launchers that did not note it, or where the
-    /// system tells none.
-    #[serde(default)]
-    pub clock_mhz: Option<u32>,
+    /// The machine.
+    #[serde(flatten)]
+    pub machine: Machine,
 }
 
 impl Description {

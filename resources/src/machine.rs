@@ -9,7 +9,7 @@ use sysinfo::System;
 const UNKNOWN: &str = "unknown";
 
 /// A host: its name, hardware and system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Its name in the network.
     pub name: String,

@@ -263,7 +263,7 @@ impl Cluster {
                 address: Some(address.to_string()),
                 interface: Some(interface.name.clone()),
                 link_mbit: interface.link_mbit,
-                ..self::host(host)
+                machine: host.clone(),
             })
         };
         self.machines.iter().filter_map(host).collect()
@@ -420,20 +420,6 @@ async fn sums_here(bin: &Path) -> Result<HashMap<String, String>, String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let sums = text.lines().filter_map(|line| line.split_once("  "));
     Ok(sums.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect())
-}
-
-/// A machine as `run.json` has it, without its part in a cluster.
-pub(crate) fn host(machine: &resources::Machine) -> Host {
-    Host {
-        name: machine.name.clone(),
-        cpu: machine.cpu.clone(),
-        cores: machine.cores,
-        memory_bytes: machine.memory_bytes,
-        kernel: machine.kernel.clone(),
-        system: machine.system.clone(),
-        clock_mhz: machine.clock_mhz,
-        ..Host::default()
-    }
 }
 
 /// A link's speed for people.

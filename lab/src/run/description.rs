@@ -1,10 +1,10 @@
 //! What is noted of a run before it starts: `run.json`.
 
-use report::run_folder::{Description, Environment};
+use report::run_folder::{Description, Environment, Host};
 use resources::Machine;
 
 use super::arguments::Arguments;
-use super::cluster::{Cluster, host};
+use super::cluster::Cluster;
 use super::end::End;
 use super::folder::Folders;
 
@@ -31,7 +31,10 @@ pub(crate) fn write(
         warnings: cluster.map_or_else(Vec::new, Cluster::warnings),
         environment: Environment {
             commit: commit.to_owned(),
-            hosts: cluster.map_or_else(|| vec![host(&Machine::look())], Cluster::hosts),
+            hosts: cluster.map_or_else(
+                || vec![Host { machine: Machine::look(), ..Host::default() }],
+                Cluster::hosts,
+            ),
         },
     };
     description.write(&folders.run.join("run.json")).map_err(|error| {

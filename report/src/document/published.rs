@@ -13,7 +13,8 @@ use crate::table;
 /// What a run's costs predict for a testbed; `None` if it tells no clock or no processor times.
 pub(super) fn capacity(folder: &Path) -> Result<Option<Results>, DocumentError> {
     let run = RunFolder::read(folder)?;
-    let Some(clock_mhz) = run.description.environment.hosts.first().and_then(|h| h.clock_mhz)
+    let Some(clock_mhz) =
+        run.description.environment.hosts.first().and_then(|h| h.machine.clock_mhz)
     else {
         return Ok(None);
     };
@@ -45,7 +46,10 @@ impl Run {
             .hosts
             .iter()
             .map(|host| {
-                format!("{}, {} cores, {}, {}", host.cpu, host.cores, host.kernel, host.system)
+                format!(
+                    "{}, {} cores, {}, {}",
+                    host.machine.cpu, host.machine.cores, host.machine.kernel, host.machine.system
+                )
             })
             .collect();
         hosts.dedup();

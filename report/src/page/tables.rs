@@ -128,9 +128,9 @@ pub(super) fn hosts(environment: &Environment) -> Markup {
                     }
                 } }
                 tbody { @for host in &environment.hosts { tr {
-                    td { (host.name) } td { (host.cpu) } td { (host.cores) }
-                    td { (format!("{:.1} GiB", host.memory_bytes as f64 / f64::from(1 << 30))) }
-                    td { (host.kernel) } td { (host.system) }
+                    td { (host.machine.name) } td { (host.machine.cpu) } td { (host.machine.cores) }
+                    td { (format!("{:.1} GiB", host.machine.memory_bytes as f64 / f64::from(1 << 30))) }
+                    td { (host.machine.kernel) } td { (host.machine.system) }
                 } } }
             } }
         }

@@ -127,7 +127,7 @@ fn the_environment_is_read_if_it_was_noted() {
     };
     folder.file("run.json", &noted(host));
     let environment = RunFolder::read(&folder.0).unwrap().description.environment;
-    assert_eq!((environment.commit.as_str(), environment.hosts[0].cores), ("abc", 16));
+    assert_eq!((environment.commit.as_str(), environment.hosts[0].machine.cores), ("abc", 16));
     folder.file("run.json", &noted("{}"));
     let error = RunFolder::read(&folder.0).unwrap_err();
     assert!(error.to_string().contains("missing field `name`"), "{error}");
