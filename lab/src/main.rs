@@ -4,10 +4,12 @@
 //! - [`remote`]: the same on other hosts, over ssh;
 //! - [`bench`]: what is measured, a subcommand each;
 //! - [`measure`]: what they share: stores, rounds, tables;
+//! - [`interrupt`]: how a user asks to stop;
 //! - [`tied`]: processes that end with who started them;
 //! - [`workspace`]: the sources, and what is built of them.
 
 mod bench;
+mod interrupt;
 mod measure;
 mod remote;
 mod run;
@@ -18,7 +20,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use interrupt::interrupted;
 
 /// Runs clusters of kvs-server and kvs-client, and measures them.
 #[derive(Parser)]
@@ -78,10 +80,12 @@ fn main() -> ExitCode {
         _ => {}
     }
     let what = flags::parse::<Cli>().what;
-    if let What::Tied(tied) = what {
-        return tied.run();
+    match what {
+        What::Tied(tied) => tied.run(),
+        // Who stops them is told how a sweep goes on.
+        What::Sweeps(sweeps) => on_runtime(sweeps.run()),
+        what => on_runtime(interruptible(what)),
     }
-    on_runtime(interruptible(what))
 }
 
 /// One thread: what is started ends with the thread that started it.
@@ -95,11 +99,10 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Measures until it is done or the user asks to stop; then what was started ends.
 async fn interruptible(what: What) -> ExitCode {
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
+    let interrupted = interrupted();
     let result = tokio::select! {
         result = measure(what) => result,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
-        _ = terminate.recv() => return ExitCode::from(143),
+        status = interrupted => return ExitCode::from(status),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,8 +115,9 @@ async fn interruptible(what: What) -> ExitCode {
 
 async fn measure(what: What) -> anyhow::Result<()> {
     match what {
-        What::Run | What::Sweep | What::Tied(_) => unreachable!("main has taken it"),
-        What::Sweeps(it) => it.run().await,
+        What::Run | What::Sweep | What::Sweeps(_) | What::Tied(_) => {
+            unreachable!("main has taken it")
+        }
         What::Compare(it) => it.run().await,
         What::Ladder(it) => it.run().await,
         What::Scenarios(it) => it.run().await,
