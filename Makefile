@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 ARGS ?=
+LAB = $(CARGO) run --quiet --release --locked --package lab --bin kvs-lab --
 
 .PHONY: help build run-server run-client test test-faults gate bench bench-compare bench-setup ladder profile report clean
 .DEFAULT_GOAL := help
@@ -22,7 +23,6 @@ test: ## unit, property, end-to-end and launcher tests
 	$(CARGO) test --workspace --locked
 	scripts/test-dependencies
 	scripts/test-launcher.sh
-	scripts/test-sweep
 	scripts/test-peers
 
 test-faults: ## the long campaign of injected faults, and the faults that tests must notice
@@ -34,13 +34,13 @@ gate: ## everything that must hold before a change goes in
 bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, scenarios, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
 	scripts/bench-compare
-	scripts/bench-check
+	$(LAB) check
 	scripts/bench-costs
-	scripts/bench-sweeps
+	$(LAB) sweeps
 	scripts/bench-scenarios
-	scripts/bench-open-loop
+	$(LAB) open-loop
 	scripts/bench-transports
-	scripts/bench-scaling
+	$(LAB) scaling
 
 bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three
 	scripts/bench-compare
@@ -49,10 +49,10 @@ bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
 
 ladder: ## from one operation per call to the full design, step by step
-	scripts/bench-ladder
+	$(LAB) ladder
 
 profile: ## flamegraphs of server and client, and the share of time by stage
-	scripts/profile
+	$(LAB) profile
 
 report: ## REPORT.md's tables and images/ from results/, where the benchmarks leave their figures
 	$(CARGO) run --quiet --locked --package report --bin kvs-document -- REPORT.md
