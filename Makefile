@@ -33,17 +33,17 @@ gate: ## everything that must hold before a change goes in
 
 bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, scenarios, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
-	scripts/bench-compare
+	$(LAB) compare
 	$(LAB) check
-	scripts/bench-costs
+	$(LAB) costs
 	$(LAB) sweeps
-	scripts/bench-scenarios
+	$(LAB) scenarios
 	$(LAB) open-loop
-	scripts/bench-transports
+	$(LAB) transports
 	$(LAB) scaling
 
 bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three
-	scripts/bench-compare
+	$(LAB) compare
 
 bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup

@@ -25,7 +25,8 @@ pub(crate) use cells;
 
 impl Table {
     /// Begins the table `name` with what it shows, `title`, the command that measures it again, and
-    /// its columns, each `name` or `name:unit`. It will lie in RESULTS_DIR, else in `results/`.
+    /// its columns, each `name` or `name:unit`, spaces between them where a text has several. It will
+    /// lie in RESULTS_DIR, else in `results/`.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl Table {
             title: title.to_owned(),
             command: command.to_owned(),
             environment: Environment { commit: workspace::commit().await, ..machine() },
-            columns: columns.iter().copied().map(column).collect(),
+            columns: columns.iter().flat_map(|text| text.split(' ')).map(column).collect(),
             notes: Vec::new(),
         };
         let path = folder.join(format!("{name}.jsonl"));
