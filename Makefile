@@ -31,13 +31,13 @@ gate: ## everything that must hold before a change goes in
 bench: ## micro-benchmarks, ours beside Redis and memcached, the checker, what promises cost, sweeps, scenarios, and servers over capped links (as root)
 	$(CARGO) bench --workspace --exclude faults --locked
 	$(LAB) compare
-	scripts/bench-check
+	$(LAB) check
 	$(LAB) costs
-	scripts/bench-sweeps
+	$(LAB) sweeps
 	$(LAB) scenarios
-	scripts/bench-open-loop
+	$(LAB) open-loop
 	$(LAB) transports
-	scripts/bench-scaling
+	$(LAB) scaling
 
 bench-compare: ## ours beside Redis and memcached: the ratios to reach, and one generator for all three
 	$(LAB) compare
@@ -46,10 +46,10 @@ bench-setup: ## install what the comparison needs (apt, as root)
 	scripts/bench-setup
 
 ladder: ## from one operation per call to the full design, step by step
-	scripts/bench-ladder
+	$(LAB) ladder
 
 profile: ## flamegraphs of server and client, and the share of time by stage
-	scripts/profile
+	$(LAB) profile
 
 report: ## REPORT.md's tables and images/ from results/, where the benchmarks leave their figures
 	$(CARGO) run --locked --package report --bin kvs-document -- REPORT.md

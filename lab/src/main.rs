@@ -5,10 +5,12 @@
 //! - [`bench`]: what is measured, a subcommand each;
 //! - [`measure`]: what they share: stores, rounds, tables;
 //! - [`say`]: what is printed meanwhile;
+//! - [`interrupt`]: how a user asks to stop;
 //! - [`tied`]: processes that end with who started them;
 //! - [`workspace`]: the sources, and what is built of them.
 
 mod bench;
+mod interrupt;
 mod measure;
 mod node;
 mod run;
@@ -21,7 +23,7 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use interrupt::interrupted;
 
 /// Runs clusters of kvs-server and kvs-client, and measures them.
 #[derive(Parser)]
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
     match what {
         What::Tied(tied) => tied.run(),
         What::Node(node) => on_runtime(node.run()),
+        // Who stops them is told how a sweep goes on.
+        What::Sweeps(sweeps) => on_runtime(sweeps.run()),
         what => on_runtime(interruptible(what)),
     }
 }
@@ -99,11 +103,10 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Measures until it is done or the user asks to stop; then what was started ends.
 async fn interruptible(what: What) -> ExitCode {
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
+    let interrupted = interrupted();
     let result = tokio::select! {
         result = measure(what) => result,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
-        _ = terminate.recv() => return ExitCode::from(143),
+        status = interrupted => return ExitCode::from(status),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,10 +119,9 @@ async fn interruptible(what: What) -> ExitCode {
 
 async fn measure(what: What) -> anyhow::Result<()> {
     match what {
-        What::Run | What::Sweep | What::Tied(_) | What::Node(_) => {
+        What::Run | What::Sweep | What::Sweeps(_) | What::Tied(_) | What::Node(_) => {
             unreachable!("main has taken it")
         }
-        What::Sweeps(it) => it.run().await,
         What::Compare(it) => it.run().await,
         What::Ladder(it) => it.run().await,
         What::Scenarios(it) => it.run().await,

@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
@@ -44,4 +44,18 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> tokio::process::Command {
     command.args(["tied", "-parent", &getpid().to_string(), "--"]).arg(program);
     command.kill_on_drop(true);
     command
+}
+
+/// Runs a command to its end; what it printed on stdout.
+///
+/// # Errors
+///
+/// When it fails, with the last line that it printed.
+pub(crate) async fn output(command: &mut tokio::process::Command) -> anyhow::Result<String> {
+    let output = command.stdin(Stdio::null()).output().await?;
+    let [told, errors] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let last = told.lines().chain(errors.lines()).last();
+    anyhow::ensure!(output.status.success(), "{}", last.unwrap_or("it failed and printed nothing"));
+    Ok(told)
 }

@@ -330,6 +330,12 @@ impl<T: Into<Self>> From<Option<T>> for Cell {
     }
 }
 
+/// Whether a table may have this name.
+pub fn is_name(text: &str) -> bool {
+    let is_of_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    !text.is_empty() && text.bytes().all(is_of_name)
+}
+
 enum HeaderError {
     Version(u64),
     Wrong(String),
@@ -354,8 +360,7 @@ fn parse_header(line: &str) -> Result<Header, HeaderError> {
         Err(error) => return wrong(error.to_string()),
     };
     let names: Vec<&str> = header.columns.iter().map(|column| column.name.as_str()).collect();
-    let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    if header.name.is_empty() || !header.name.bytes().all(is_name) {
+    if !is_name(&header.name) {
         return wrong(format!("{:?} is no name: use a-z, 0-9, _ and -", header.name));
     }
     if names.is_empty() || names.len() > COLUMNS_MAX {

@@ -1,6 +1,6 @@
 //! A sweep's table summed up: a row for each point, over its repeats.
 //!
-//! `scripts/sweep` writes one row per run: first the columns that say what was set, then `repeat`,
+//! `kvs-lab sweep` writes one row per run: first the columns that say what was set, then `repeat`,
 //! then what came out. Rows that agree in everything before `repeat` are one point.
 
 use crate::plots::{Bars, Curve};

@@ -27,39 +27,20 @@ pub(crate) struct Costs {
     /// Seconds of each run
     #[arg(long, env = "SECS", default_value_t = 4.0, value_parser = seconds)]
     secs: f64,
-    /// Batch sizes, with spaces or commas between
-    #[arg(long, env = "SIZES", default_value = "10000 1024", value_parser = sizes)]
-    sizes: Sizes,
+    /// Batch sizes, with spaces between
+    #[arg(long, env = "SIZES", value_delimiter = ' ', default_values_t = [10_000, 1024],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    sizes: Vec<u32>,
     /// Folder for histories, which are deleted; one in /tmp if not given
     #[arg(long = "history_dir", env = "HISTORY_DIR")]
     history_dir: Option<PathBuf>,
 }
 
-/// Operations of a batch, one or more of them.
-#[derive(Clone)]
-struct Sizes(Vec<u32>);
-
-fn sizes(text: &str) -> Result<Sizes, String> {
-    let words = text.split([' ', ',']).filter(|word| !word.is_empty());
-    let sizes: Option<Vec<u32>> =
-        words.map(|word| word.parse().ok().filter(|size| *size > 0)).collect();
-    let sizes = sizes.filter(|sizes| !sizes.is_empty());
-    sizes.map(Sizes).ok_or_else(|| "write batch sizes, e.g. '10000 1024'".to_owned())
-}
-
 impl Costs {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let columns = [
-            "promise",
-            "batch_size",
-            "pairs",
-            "ops_s:op/s",
-            "ops_s_without:op/s",
-            "ratio",
-            "ratio_min",
-            "ratio_max",
-        ];
+        let columns =
+            ["promise batch_size pairs ops_s:op/s ops_s_without:op/s ratio ratio_min ratio_max"];
         let title = "What recording and exactly-once cost";
         let mut table = Table::new("costs", title, "kvs-lab costs", &columns).await?;
         table.note(format!(
@@ -76,7 +57,7 @@ impl Costs {
         let history = history_dir.path().join("history");
         let recorded = ["-history".as_ref(), history.as_os_str()];
         let not_repeated = ["-dedup".as_ref(), "off".as_ref()];
-        for &size in &self.sizes.0 {
+        for &size in &self.sizes {
             let with = (&*remembering, &recorded[..]);
             self.compare(&stores, &mut table, "recording", size, [with, (&remembering, &[])])
                 .await?;
@@ -116,20 +97,5 @@ impl Costs {
             "{promise}, batch {size}: {ratio} of the throughput is left in the median, {min} to {max}"
         );
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sizes;
-
-    #[test]
-    fn batch_sizes_are_read() {
-        for text in ["10000 1024", "10000,1024", " 10000, 1024"] {
-            assert_eq!(sizes(text).unwrap().0, [10_000, 1024], "{text}");
-        }
-        for text in ["", " ", "0", "1024 x", "-5"] {
-            assert!(sizes(text).is_err(), "{text}");
-        }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod costs;
 pub(crate) mod ladder;
+pub(crate) mod launch;
 pub(crate) mod open_loop;
 pub(crate) mod profile;
 pub(crate) mod publish;

@@ -1,12 +1,176 @@
-//! The subcommand `profile`.
+//! `kvs-lab profile`: where the time of one server and one client goes: flamegraphs, and a table by
+//! stage.
+//!
+//! The binaries are built apart, with frame pointers, in `target/profile`; KVS_BIN_DIR names a folder
+//! with such binaries that are built already. It needs Linux's perf and the right to use it (root, or
+//! kernel.perf_event_paranoid of 1 at most), and installs perf if it can.
 
-/// Its flags.
+mod stages;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use inferno::collapse::Collapse;
+use inferno::{collapse, flamegraph};
+use report::table::total_line;
+use rustix::process::geteuid;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::launch;
+use crate::measure::seconds;
+use crate::measure::table::{Table, cells, decimals};
+use crate::tied::{self, output};
+use crate::workspace;
+
+/// Samples per second: no divisor of anything that happens at round times.
+const HERTZ: u32 = 499;
+
+/// How long a run may take until it measures.
+const BEGIN_SECONDS_MAX: u64 = 60;
+
+/// Writes images/flame-server.svg, images/flame-client.svg and results/profile.jsonl; RESULTS_DIR names
+/// another folder for the table.
 #[derive(clap::Args)]
-pub(crate) struct Profile {}
+pub(crate) struct Profile {
+    /// Flags of the client, as one word
+    #[arg(long, env = "FLAGS", allow_hyphen_values = true, default_value = "-batch_size 10000")]
+    flags: String,
+    /// Seconds that are sampled
+    #[arg(long, env = "SECS", default_value_t = 5.0, value_parser = seconds)]
+    secs: f64,
+    /// Folder of the flamegraphs
+    #[arg(long = "images_dir", env = "IMAGES_DIR", default_value = "images")]
+    images_dir: PathBuf,
+}
 
 impl Profile {
-    /// Measures.
+    /// Samples a run, draws, and writes the table.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        anyhow::bail!("not there yet")
+        if let Err(why) = ready().await {
+            println!("NOT RUN: profile: {why}");
+            return Ok(());
+        }
+        let (title, columns) = ("Share of the samples by stage", ["process", "stage", "share:%"]);
+        let mut table = Table::new("profile", title, "kvs-lab profile", &columns).await?;
+        let built = build().await?;
+        let images = workspace::root().join(&self.images_dir);
+        std::fs::create_dir_all(&images)?;
+        let scratch = tempfile::tempdir()?;
+        // A run that is sampled in the middle of its window.
+        let client = format!("-secs {} {}", self.secs + 4.0, self.flags);
+        let arguments = ["1".to_owned(), "1".to_owned(), String::new(), client];
+        let (logs, variables) = (scratch.path().join("log"), [("KVS_BIN_DIR", built.as_os_str())]);
+        let sampled = async {
+            measures(&logs.join("latest/kvs-client-1.log")).await?;
+            tokio::try_join!(self.sample("server", &scratch), self.sample("client", &scratch))
+        };
+        let ((_, result), _) =
+            tokio::try_join!(launch::run(&arguments, &logs, &variables), sampled)?;
+        let total = total_line(&result);
+        for side in ["server", "client"] {
+            let folded = fold(&scratch.path().join(side)).await?;
+            let mut options = flamegraph::Options::default();
+            options.title = format!("kvs-{side}, {}", self.flags);
+            options.subtitle = Some(total.clone());
+            options.deterministic = true;
+            let picture = File::create(images.join(format!("flame-{side}.svg")))?;
+            flamegraph::from_reader(&mut options, folded.as_bytes(), picture)?;
+            for (stage, share) in stages::shares(&folded, side) {
+                table.row(cells![format!("kvs-{side}"), stage, decimals(100.0 * share, 1)]);
+            }
+        }
+        table.note(format!(
+            "{total}; sampled for {} s at {HERTZ} Hz in the middle of its window, with frame pointers; a \
+             sample belongs to the innermost function that a stage names",
+            self.secs
+        ));
+        table.print_and_write()?;
+        let images = images.display();
+        println!(
+            "{images}/flame-server.svg and {images}/flame-client.svg, to be opened in a browser"
+        );
+        Ok(())
     }
+
+    /// Samples one side's process, into a file of its name.
+    async fn sample(&self, side: &str, scratch: &TempDir) -> anyhow::Result<()> {
+        let name = format!("kvs-{side}");
+        let pid =
+            descendant(std::process::id(), &name).with_context(|| format!("no {name} runs"))?;
+        let mut perf = tied::command("perf");
+        perf.args(["record", "--quiet", "--call-graph", "fp", "--freq", &HERTZ.to_string()]);
+        perf.arg("--output").arg(scratch.path().join(side)).args(["--pid", &pid.to_string()]);
+        output(perf.args(["--", "sleep", &self.secs.to_string()])).await.context("perf failed")?;
+        Ok(())
+    }
+}
+
+/// Whether perf can sample here; the error says why not.
+async fn ready() -> anyhow::Result<()> {
+    let runs =
+        async |command: &str| output(tied::command("sh").args(["-c", command])).await.is_ok();
+    if !runs("command -v perf").await {
+        let can_install = geteuid().is_root() && runs("command -v apt-get").await;
+        ensure!(can_install, "there is no perf; run: sudo apt-get install linux-perf");
+        let install = "apt-get update; apt-get install --yes --no-install-recommends linux-perf";
+        ensure!(runs(install).await, "perf cannot be installed; run: apt-get install linux-perf");
+    }
+    let samples = runs("perf record --quiet --output /dev/null -- true").await;
+    ensure!(
+        samples,
+        "perf may not sample here; run as root, or: sudo sysctl kernel.perf_event_paranoid=1"
+    );
+    Ok(())
+}
+
+/// Builds what a run needs, with frame pointers and line tables, beside what is not measured so.
+async fn build() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("KVS_BIN_DIR").filter(|folder| !folder.is_empty()) {
+        return Ok(std::path::absolute(folder)?);
+    }
+    let target = workspace::root().join("target/profile");
+    let mut cargo = tied::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
+    cargo.args(
+        ["kvs-server", "kvs-client", "report", "checker"].map(|it| format!("--package={it}")),
+    );
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+    cargo.env("RUSTFLAGS", "-C force-frame-pointers=yes").current_dir(workspace::root());
+    ensure!(cargo.status().await?.success(), "the build failed; see above");
+    Ok(target.join("release"))
+}
+
+/// Waits until a client measures, which its log tells.
+async fn measures(log: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(BEGIN_SECONDS_MAX);
+    let begun = |text: String| text.lines().any(|line| line.starts_with("measure"));
+    while !std::fs::read_to_string(log).is_ok_and(begun) {
+        let late = Instant::now() >= deadline;
+        ensure!(!late, "the run has not begun to measure after {BEGIN_SECONDS_MAX} s");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A process of this name, among this one and all that it and its children have started.
+fn descendant(pid: u32, name: &str) -> Option<u32> {
+    let read = |file: String| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    if read("comm".to_owned())?.trim() == name {
+        return Some(pid);
+    }
+    let children = read(format!("task/{pid}/children"))?;
+    children.split_whitespace().find_map(|child| descendant(child.parse().ok()?, name))
+}
+
+/// The stacks that perf has sampled, a line for each that is different, with its samples behind it.
+async fn fold(samples: &Path) -> anyhow::Result<String> {
+    let mut perf = tied::command("perf");
+    let script = output(perf.args(["script", "--no-inline", "--input"]).arg(samples)).await?;
+    let mut folded = Vec::new();
+    collapse::perf::Folder::default().collapse(script.as_bytes(), &mut folded)?;
+    ensure!(!folded.is_empty(), "perf took no samples");
+    Ok(String::from_utf8(folded)?)
 }

@@ -1,25 +1,27 @@
 //! The scenarios that key-value stores publish. Servers and clients share this machine.
 //!
-//! A scenario starts and loads its servers, and then measures its points in rounds; its table holds
-//! the medians.
+//! A scenario starts and loads its servers. Its table's rows are medians of what is measured in rounds
+//! at their points.
+
+use std::fmt;
+use std::path::Path;
 
 use clap::ValueEnum;
 use report::result::ratio;
+use report::results::Cell;
 use report::statistics::{Spread, significant};
 
 use crate::measure::rounds::{Figures, measured, spread};
 use crate::measure::seconds;
 use crate::measure::stores::{Store, Stores};
 use crate::measure::table::{Table, cells, cores};
+use crate::tied;
 
 /// Operations of a stream, on average.
 const STREAM_OPERATIONS: u32 = 100;
 
 /// What clients of large values take.
 const LARGE: &str = "-keys 1000 -value_size 65536 -distribution uniform -workers 8";
-
-/// Bytes of a large value.
-const LARGE_BYTES: f64 = 65536.0;
 
 /// Flags of `scenarios`.
 #[derive(clap::Args)]
@@ -76,16 +78,22 @@ impl Scenarios {
     }
 }
 
-struct Bench {
-    stores: Stores,
-    repeats: u32,
-    secs: f64,
+/// What measures in rounds of so many seconds.
+pub(super) struct Bench {
+    pub(super) stores: Stores,
+    pub(super) repeats: u32,
+    pub(super) secs: f64,
+}
+
+/// A row that is to be measured: its first cells, and the points that the others come of.
+pub(super) struct Row {
+    pub(super) cells: Vec<Cell>,
+    pub(super) points: Vec<Point>,
 }
 
 /// What is measured round by round.
-#[derive(Clone)]
-struct Point {
-    /// Its name among the others.
+pub(super) struct Point {
+    /// Its name beside the row's others.
     label: String,
     /// The servers, as `-hosts` takes them.
     hosts: String,
@@ -95,9 +103,13 @@ struct Point {
     processes: u32,
 }
 
-impl std::fmt::Display for Point {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.label)
+/// A point with the first cells of its row.
+struct Named<'a>(&'a Row, &'a Point);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.0.cells.iter().map(Cell::text).chain([self.1.label.clone()]);
+        formatter.pad(words.collect::<Vec<_>>().join(" ").trim_end())
     }
 }
 
@@ -106,41 +118,22 @@ fn grid<A: Copy, B: Copy>(first: &[A], second: &[B]) -> Vec<(A, B)> {
     first.iter().flat_map(|&a| second.iter().map(move |&b| (a, b))).collect()
 }
 
-/// The median, in whole numbers; so with the next two.
-fn ops_s(runs: &[Figures]) -> f64 {
-    spread(runs, |run| run.ops_s).median.round()
-}
+/// Figures of a point's runs, each a median in whole numbers or an end.
+pub(super) type Figure = fn(&[Figures]) -> f64;
+pub(super) const OPS_S: Figure = |runs| spread(runs, |run| run.ops_s).median.round();
+const OPS_S_MIN: Figure = |runs| spread(runs, |run| run.ops_s).min.round();
+const OPS_S_MAX: Figure = |runs| spread(runs, |run| run.ops_s).max.round();
+pub(super) const P50_US: Figure = |runs| spread(runs, |run| run.p50_us).median.round();
+pub(super) const P99_US: Figure = |runs| spread(runs, |run| run.p99_us).median.round();
 
-fn p50_us(runs: &[Figures]) -> f64 {
-    spread(runs, |run| run.p50_us).median.round()
-}
-
-fn p99_us(runs: &[Figures]) -> f64 {
-    spread(runs, |run| run.p99_us).median.round()
-}
-
-/// The lowest and the highest throughput.
-fn ends(runs: &[Figures]) -> (f64, f64) {
-    let Spread { min, max, .. } = spread(runs, |run| run.ops_s);
-    (min.round(), max.round())
+/// These figures of each of a row's points.
+pub(super) fn each(runs: &[Vec<Figures>], figures: &[Figure]) -> Vec<Cell> {
+    runs.iter().flat_map(|runs| figures.iter().map(|figure| figure(runs).into())).collect()
 }
 
 impl Bench {
-    /// Begins a scenario's table.
-    async fn table(&self, name: &str, title: &str, columns: &[&str]) -> anyhow::Result<Table> {
-        println!("\n{name}: {title}");
-        Table::new(name, title, &format!("kvs-lab scenarios {name}"), columns).await
-    }
-
-    /// Ends it.
-    fn write(&self, mut table: Table, note: &str) -> anyhow::Result<()> {
-        table.note(note);
-        let repeats = self.repeats;
-        table.note(format!("medians of {repeats} runs; servers and clients share the machine"));
-        table.write().map(drop)
-    }
-
-    async fn serve(&self, flags: &[&str]) -> anyhow::Result<Store> {
+    /// One of our servers.
+    pub(super) async fn serve(&self, flags: &[&str]) -> anyhow::Result<Store> {
         self.stores.ours(&[&["-stats_secs", "0"], flags].concat()).await
     }
 
@@ -157,225 +150,226 @@ impl Bench {
     }
 
     /// A point of loaded servers that is measured for the seconds of a run.
-    fn point(&self, label: String, hosts: &str, flags: &str) -> Point {
+    pub(super) fn point(&self, label: &str, hosts: &str, flags: &str) -> Point {
         let flags = format!("-warmup_secs 0.3 -secs {} {flags}", self.secs);
-        Point { label, hosts: hosts.to_owned(), flags, processes: 1 }
+        Point { label: label.to_owned(), hosts: hosts.to_owned(), flags, processes: 1 }
     }
 
-    /// The runs of each point.
-    async fn measured(&self, points: &[Point]) -> anyhow::Result<Vec<Vec<Figures>>> {
-        measured(self.repeats, points, async |point| self.run(point).await).await
+    /// Measures a table: its name, title, columns and note; the command that does so; and its rows,
+    /// of which `figures` tells the further cells, from the runs of each of a row's points.
+    pub(super) async fn measured(
+        &self,
+        command: &str,
+        [name, title, columns, note]: [&str; 4],
+        rows: impl IntoIterator<Item = Row>,
+        mut figures: impl FnMut(&[Vec<Figures>]) -> Vec<Cell>,
+    ) -> anyhow::Result<Table> {
+        println!("\n{name}: {title}");
+        let mut table = Table::new(name, title, command, &[columns]).await?;
+        let rows: Vec<Row> = rows.into_iter().collect();
+        let points = rows.iter().flat_map(|row| row.points.iter().map(move |it| Named(row, it)));
+        let points: Vec<Named<'_>> = points.collect();
+        let runs = measured(self.repeats, &points, async |point| self.run(point.1).await);
+        let mut runs = &runs.await?[..];
+        for row in &rows {
+            let (of_row, others) = runs.split_at(row.points.len());
+            table.row(row.cells.iter().cloned().chain(figures(of_row)));
+            runs = others;
+        }
+        table.note(note);
+        Ok(table)
+    }
+
+    /// Measures and writes a scenario's table.
+    async fn measure(
+        &self,
+        told: [&str; 4],
+        rows: impl IntoIterator<Item = Row>,
+        figures: impl FnMut(&[Vec<Figures>]) -> Vec<Cell>,
+    ) -> anyhow::Result<()> {
+        let command = format!("kvs-lab scenarios {}", told[0]);
+        let mut table = self.measured(&command, told, rows, figures).await?;
+        let repeats = self.repeats;
+        table.note(format!("medians of {repeats} runs; servers and clients share the machine"));
+        table.write().map(drop)
     }
 
     /// One run of all of a point's processes.
     async fn run(&self, point: &Point) -> anyhow::Result<Figures> {
-        let run_id = jiff::Timestamp::now().as_nanosecond();
-        let mut clients = Vec::new();
-        for index in 1..=point.processes {
-            let count = point.processes;
-            let mut flags = format!("-preload=false {}", point.flags);
-            if count > 1 {
-                flags += &format!(" -client_index {index} -client_count {count} -run_id {run_id}");
-            }
-            clients.push(self.stores.start_client(&point.hosts, flags.split_whitespace())?);
+        let Point { hosts, flags, processes, .. } = point;
+        let run = format!("-preload=false {flags}");
+        if *processes == 1 {
+            return Ok(Figures::from(&self.stores.client(hosts, run.split_whitespace()).await?));
         }
+        let run_id = jiff::Timestamp::now().as_nanosecond();
+        let run = format!("{run} -run_id {run_id} -client_count {processes} -client_index");
+        let client = |index: u32| {
+            let index = index.to_string();
+            self.stores.client(hosts, run.split_whitespace().chain([&*index]))
+        };
+        let clients: Vec<_> = (1..=*processes).map(client).collect();
+        // Latencies of several clients have no sum.
         let mut sum = Figures::default();
         for client in clients {
-            let figures = Figures::from(&client.result().await?);
-            // Latencies of several clients have no sum.
-            sum = if point.processes == 1 {
-                figures
-            } else {
-                Figures { ops_s: sum.ops_s + figures.ops_s, ..sum }
-            };
+            sum.ops_s += client.await?.operations_per_second;
         }
         Ok(sum)
     }
 
     async fn pool(&self) -> anyhow::Result<()> {
-        let columns = [
-            "load",
-            "one:op/s",
-            "pool_of_4:op/s",
-            "overhead:%",
-            "overhead_min:%",
-            "overhead_max:%",
-        ];
-        let mut table = self.table("pool", "A pool of 4 connections against one", &columns).await?;
         let server = self.loaded(&[], "").await?;
-        let loads = [("batches", "-batch_size 1000"), ("plain", "-plain")];
-        let points = grid(&loads, &[1, 4]).into_iter().map(|((name, flags), connections)| {
-            let flags = format!("{flags} -connections {connections}");
-            self.point(format!("{name} {connections}"), &server.url, &flags)
+        let loads = [("batches of 1,000", "-batch_size 1000"), ("plain calls", "-plain")];
+        let rows = loads.map(|(load, flags)| {
+            let point = |connections: u32| {
+                let flags = format!("{flags} -connections {connections}");
+                self.point(&format!("over {connections}"), &server.url, &flags)
+            };
+            Row { cells: cells![load], points: vec![point(1), point(4)] }
         });
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for (load, runs) in ["batches of 1,000", "plain calls"].into_iter().zip(runs.chunks(2)) {
-            let pairs = runs[0].iter().zip(&runs[1]);
-            let lost = pairs.map(|(one, pool)| 100.0 * (1.0 - ratio(pool.ops_s, one.ops_s)));
-            let lost = Spread::of(&lost.collect::<Vec<_>>()).expect("there are runs");
-            let [median, min, max] =
-                [lost.median, lost.min, lost.max].map(|percent| (10.0 * percent).round() / 10.0);
-            table.row(cells![load, ops_s(&runs[0]), ops_s(&runs[1]), median, min, max]);
-            println!("{load}: the pool loses {median}%, {min} to {max}");
-        }
-        self.write(
-            table,
+        let told = [
+            "pool",
+            "A pool of 4 connections against one",
+            "load one:op/s pool_of_4:op/s overhead:% overhead_min:% overhead_max:%",
             "YCSB-B, 64 workers; overhead: what the pool loses of the throughput over one connection, \
              in interleaved pairs; below zero it gains",
-        )
+        ];
+        let figures = |runs: &[Vec<Figures>]| {
+            let pairs = runs[0].iter().zip(&runs[1]);
+            let lost = pairs.map(|(one, pool)| 1.0 - ratio(pool.ops_s, one.ops_s));
+            let lost: Vec<f64> = lost.map(|part| (1000.0 * part).round() / 10.0).collect();
+            let lost = Spread::of(&lost).expect("there are runs");
+            [each(runs, &[OPS_S]), cells![lost.median, lost.min, lost.max]].concat()
+        };
+        self.measure(told, rows, figures).await
     }
 
     async fn workers(&self) -> anyhow::Result<()> {
-        let columns =
-            ["workers", "connections", "ops_s:op/s", "min:op/s", "max:op/s", "p50:us", "p99:us"];
-        let mut table = self.table("workers", "Workers over connections", &columns).await?;
         let server = self.loaded(&[], "").await?;
-        let grid = grid(&[8_u32, 16, 32, 64], &[2_u32, 4]);
-        let points = grid.iter().map(|(workers, connections)| {
-            let flags = format!(
-                "-threads 2 -batch_size 1000 -workers {workers} -connections {connections}"
-            );
-            self.point(format!("{workers} {connections}"), &server.url, &flags)
+        let rows = grid(&[8_u32, 16, 32, 64], &[2_u32, 4]);
+        let rows = rows.into_iter().map(|(workers, connections)| {
+            let shape = format!("-workers {workers} -connections {connections}");
+            let flags = format!("-threads 2 -batch_size 1000 {shape}");
+            let point = self.point("", &server.url, &flags);
+            Row { cells: cells![workers, connections], points: vec![point] }
         });
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for ((workers, connections), runs) in grid.into_iter().zip(&runs) {
-            let (min, max) = ends(runs);
-            let (p50, p99) = (p50_us(runs), p99_us(runs));
-            table.row(cells![workers, connections, ops_s(runs), min, max, p50, p99]);
-        }
-        self.write(table, "YCSB-B, batches of 1,000, 2 client threads")
+        let told = [
+            "workers",
+            "Workers over connections",
+            "workers connections ops_s:op/s min:op/s max:op/s p50:us p99:us",
+            "YCSB-B, batches of 1,000, 2 client threads",
+        ];
+        let figures = [OPS_S, OPS_S_MIN, OPS_S_MAX, P50_US, P99_US];
+        self.measure(told, rows, |runs| each(runs, &figures)).await
     }
 
-    async fn streams(&self) -> anyhow::Result<()> {
-        let columns = [
-            "server",
-            "client_threads",
-            "1_stream:op/s",
-            "100_streams:op/s",
-            "1000_streams:op/s",
-            "10000_streams:op/s",
-        ];
-        let mut table = self.table("streams", "Streams over client threads", &columns).await?;
+    /// A loaded server with one thread and one with all cores, each with its threads.
+    async fn single_and_multi_threaded(&self) -> anyhow::Result<[(u32, Store); 2]> {
         let cores = cores();
         let single = self.loaded(&["-threads", "1"], "").await?;
         let multi = self.loaded(&["-threads", &cores.to_string()], "").await?;
-        let servers = [("single-threaded", &*single.url), ("multi-threaded", &*multi.url)];
-        let rows = grid(&servers, &[1_u32, 2, 4, 8]);
-        let points = grid(&rows, &[1, 100, 1000, 10_000]);
-        let points = points.into_iter().map(|(((server, hosts), threads), streams)| {
-            let operations = streams * STREAM_OPERATIONS;
-            let flags = format!(
-                "-plain -warmup_secs 0.2 -threads {threads} -workers {streams} -operations {operations}"
-            );
-            let label = format!("{server} {threads} {streams}");
-            Point { label, hosts: hosts.to_owned(), flags, processes: 1 }
+        Ok([(1, single), (cores, multi)])
+    }
+
+    async fn streams(&self) -> anyhow::Result<()> {
+        let [(_, single), (cores, multi)] = self.single_and_multi_threaded().await?;
+        let rows =
+            grid(&[("single-threaded", &single), ("multi-threaded", &multi)], &[1_u32, 2, 4, 8]);
+        let rows = rows.into_iter().map(|((name, server), threads)| {
+            let point = |streams: u32| {
+                let operations = streams * STREAM_OPERATIONS;
+                let load = format!("-workers {streams} -operations {operations}");
+                let flags = format!("-plain -warmup_secs 0.2 -threads {threads} {load}");
+                Point { flags, ..self.point(&streams.to_string(), &server.url, "") }
+            };
+            Row { cells: cells![name, threads], points: [1, 100, 1000, 10_000].map(point).into() }
         });
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for (((server, _), threads), runs) in rows.into_iter().zip(runs.chunks(4)) {
-            let mut row = cells![server, threads];
-            row.extend(runs.iter().map(|runs| ops_s(runs).into()));
-            table.row(row);
-        }
-        self.write(
-            table,
+        let told = [
+            "streams",
+            "Streams over client threads",
+            "server client_threads 1_stream:op/s 100_streams:op/s 1000_streams:op/s \
+             10000_streams:op/s",
             &format!(
                 "YCSB-B; each stream makes one plain call at a time, {STREAM_OPERATIONS} on average; \
                  the server has 1 thread or {cores}"
             ),
-        )
+        ];
+        self.measure(told, rows, |runs| each(runs, &[OPS_S])).await
     }
 
     async fn processes(&self) -> anyhow::Result<()> {
-        let columns =
-            ["server_threads", "processes", "ops_s:op/s", "min:op/s", "max:op/s", "scaling:times"];
-        let title = "Client processes against one server";
-        let mut table = self.table("processes", title, &columns).await?;
-        let cores = cores();
-        let single = self.loaded(&["-threads", "1"], "").await?;
-        let multi = self.loaded(&["-threads", &cores.to_string()], "").await?;
+        let servers = self.single_and_multi_threaded().await?;
         let counts = [1, 2, 4, 8, 16];
-        let grid = grid(&[(1, &single), (cores, &multi)], &counts);
-        let points = grid.iter().map(|((threads, server), processes)| {
-            let label = format!("threads {threads}, processes {processes}");
-            let point = self.point(label, &server.url, "-threads 1 -workers 16 -batch_size 100");
-            Point { processes: *processes, ..point }
-        });
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for (index, ((threads, _), processes)) in grid.into_iter().enumerate() {
-            let alone = ops_s(&runs[index - index % counts.len()]);
-            let (all, (min, max)) = (ops_s(&runs[index]), ends(&runs[index]));
-            let scaling = significant(ratio(all, alone), 3);
-            table.row(cells![threads, processes, all, min, max, scaling]);
-            println!(
-                "server threads {threads}, {processes:>2} processes: {all:>12} op/s, \
-                 {scaling} times one process"
-            );
-        }
-        self.write(
-            table,
+        let rows =
+            grid(&servers.each_ref(), &counts).into_iter().map(|((threads, server), processes)| {
+                let point = self.point("", &server.url, "-threads 1 -workers 16 -batch_size 100");
+                Row {
+                    cells: cells![*threads, processes],
+                    points: vec![Point { processes, ..point }],
+                }
+            });
+        let told = [
+            "processes",
+            "Client processes against one server",
+            "server_threads processes ops_s:op/s min:op/s max:op/s scaling:times",
             "YCSB-B; each process has one thread, 16 workers and batches of 100; all measure in the \
              same window",
-        )
+        ];
+        let mut rates = Vec::new();
+        let figures = |runs: &[Vec<Figures>]| {
+            rates.push(OPS_S(&runs[0]));
+            let (index, rate) = (rates.len() - 1, rates[rates.len() - 1]);
+            let scaling = ratio(rate, rates[index - index % counts.len()]);
+            let figures = each(runs, &[OPS_S, OPS_S_MIN, OPS_S_MAX]);
+            [figures, cells![significant(scaling, 3)]].concat()
+        };
+        self.measure(told, rows, figures).await
     }
 
     async fn large(&self) -> anyhow::Result<()> {
-        let columns = ["operation", "batch_size", "ops_s:op/s", "payload:B/s", "p50:us", "p99:us"];
-        let mut table = self.table("large", "Values of 64 KiB", &columns).await?;
         let server = self.loaded(&[], LARGE).await?;
-        let grid = grid(&["get", "put"], &[10_u32, 100]);
-        let points = grid.iter().map(|(operation, size)| {
+        let rows = grid(&["get", "put"], &[10_u32, 100]).into_iter().map(|(operation, size)| {
             let flags = format!("{LARGE} -mix {operation}=100 -batch_size {size}");
-            self.point(format!("{operation} {size}"), &server.url, &flags)
+            let point = self.point("", &server.url, &flags);
+            Row { cells: cells![operation, size], points: vec![point] }
         });
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for ((operation, size), runs) in grid.into_iter().zip(&runs) {
-            let (rate, p50, p99) = (ops_s(runs), p50_us(runs), p99_us(runs));
-            table.row(cells![operation, size, rate, rate * LARGE_BYTES, p50, p99]);
-        }
-        self.write(table, "1,000 keys, chosen uniformly; 8 workers; payload: the values alone")
+        let told = [
+            "large",
+            "Values of 64 KiB",
+            "operation batch_size ops_s:op/s payload:B/s p50:us p99:us",
+            "1,000 keys, chosen uniformly; 8 workers; payload: the values alone",
+        ];
+        let payload: Figure = |runs| 65536.0 * OPS_S(runs);
+        self.measure(told, rows, |runs| each(runs, &[OPS_S, payload, P50_US, P99_US])).await
     }
 
     async fn in_process(&self) -> anyhow::Result<()> {
-        let columns = ["place", "servers", "batch_10000:op/s", "plain_64_callers:op/s"];
-        let title = "Servers inside the client's process, beside TCP";
-        let mut table = self.table("in_process", title, &columns).await?;
         let one = self.loaded(&[], "").await?;
-        let shards = (self.serve(&["-shard", "1/2"]).await?, self.serve(&["-shard", "2/2"]).await?);
-        let two = format!("{},{}", shards.0.url, shards.1.url);
+        let shards = [self.serve(&["-shard", "1/2"]).await?, self.serve(&["-shard", "2/2"]).await?];
+        let two = shards.each_ref().map(|shard| &*shard.url).join(",");
         self.load(&two, "").await?;
-        // A server inside the process begins empty.
-        let empty = "-preload=true";
         let places = [
-            ("tcp", 1_u32, &*one.url, ""),
-            ("tcp", 2, &*two, ""),
-            ("mem", 1, "mem:1", empty),
-            ("mem", 2, "mem:2", empty),
+            ("tcp", 1_u32, &*one.url),
+            ("tcp", 2, &*two),
+            ("mem", 1, "mem:1"),
+            ("mem", 2, "mem:2"),
         ];
-        let loads = [("batches", "-batch_size 10000"), ("plain", "-plain")];
-        let points = grid(&places, &loads).into_iter().map(
-            |((place, servers, hosts, load), (name, flags))| {
-                let label = format!("{place} {servers} {name}");
-                self.point(label, hosts, &format!("{flags} {load}"))
-            },
-        );
-        let runs = self.measured(&points.collect::<Vec<_>>()).await?;
-        for ((place, servers, ..), runs) in places.into_iter().zip(runs.chunks(2)) {
-            table.row(cells![place, servers, ops_s(&runs[0]), ops_s(&runs[1])]);
-        }
-        self.write(table, "YCSB-B, 64 workers; servers inside the process share its threads")
+        let rows = places.map(|(place, servers, hosts)| {
+            // A server inside the process begins empty.
+            let load = if place == "mem" { "-preload=true" } else { "" };
+            let point = |name, flags| self.point(name, hosts, &format!("{flags} {load}"));
+            let points = vec![point("batches", "-batch_size 10000"), point("plain", "-plain")];
+            Row { cells: cells![place, servers], points }
+        });
+        let told = [
+            "in_process",
+            "Servers inside the client's process, beside TCP",
+            "place servers batch_10000:op/s plain_64_callers:op/s",
+            "YCSB-B, 64 workers; servers inside the process share its threads",
+        ];
+        self.measure(told, rows, |runs| each(runs, &[OPS_S])).await
     }
 
     async fn delay(&self) -> anyhow::Result<()> {
-        let columns = [
-            "each_way:ms",
-            "one_caller:calls/s",
-            "one_caller_p50:us",
-            "64_callers:calls/s",
-            "64_callers_p50:us",
-            "batch_1000:op/s",
-            "batch_1000_p50:us",
-        ];
-        let mut table = self.table("delay", "A network with delay", &columns).await?;
         let proxy = self.stores.example("faults", "delay-proxy").await?;
         let server = self.loaded(&[], "").await?;
         let loads = [
@@ -383,25 +377,26 @@ impl Bench {
             ("callers", "-plain"),
             ("batches", "-batch_size 1000"),
         ];
-        let (mut proxies, mut points) = (Vec::new(), Vec::new());
-        let delays_us = [0, 100, 1000, 10_000];
-        for delay_us in delays_us {
-            let proxy = self.stores.delayed(&proxy, &server, delay_us).await?;
-            points.extend(loads.map(|(name, flags)| {
-                self.point(format!("{delay_us} us {name}"), &proxy.url, flags)
-            }));
+        let (mut proxies, mut rows) = (Vec::new(), Vec::new());
+        for delay_us in [0, 100, 1000, 10_000] {
+            let command = |port_file: &Path| {
+                let mut command = tied::command(&proxy);
+                command.args([&server.url, &delay_us.to_string()]).arg(port_file);
+                command
+            };
+            let proxy = self.stores.with_port_file("delay-proxy", "", command).await?;
+            let points = loads.map(|(name, flags)| self.point(name, &proxy.url, flags)).into();
+            rows.push(Row { cells: cells![f64::from(delay_us) / 1000.0], points });
             proxies.push(proxy);
         }
-        let runs = self.measured(&points).await?;
-        for (delay_us, runs) in delays_us.into_iter().zip(runs.chunks(loads.len())) {
-            let mut row = cells![f64::from(delay_us) / 1000.0];
-            row.extend(runs.iter().flat_map(|runs| cells![ops_s(runs), p50_us(runs)]));
-            table.row(row);
-        }
-        self.write(
-            table,
+        let told = [
+            "delay",
+            "A network with delay",
+            "each_way:ms one_caller:calls/s one_caller_p50:us 64_callers:calls/s 64_callers_p50:us \
+             batch_1000:op/s batch_1000_p50:us",
             "YCSB-B through a proxy on the same machine that holds back what passes, each way by this \
              time; 64 workers send the batches of 1,000",
-        )
+        ];
+        self.measure(told, rows, |runs| each(runs, &[OPS_S, P50_US])).await
     }
 }

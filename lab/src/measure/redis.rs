@@ -1,38 +1,25 @@
 //! What a Redis server on this machine is asked beside its load, over a plain connection.
 
 use anyhow::{Context, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Keys that are on their way at once: their answers fit into a socket's buffer.
 const LOADED_AT_ONCE: usize = 1000;
 
-/// Asks a command, words with spaces between; the answer without its mark, an error's text included.
+/// Asks a command, words with spaces between; the answer as it came.
 ///
 /// # Errors
 ///
 /// When the server can't be reached or does not answer.
 pub(crate) async fn ask(port: u16, command: &str) -> anyhow::Result<String> {
-    let answer = async {
-        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
-        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
-        read_answer(&mut stream).await
-    };
-    answer.await.with_context(|| format!("redis does not answer {command}"))
-}
-
-/// One answer: the text of a line, or of a bulk string.
-async fn read_answer(stream: &mut (impl AsyncBufReadExt + Unpin)) -> anyhow::Result<String> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    let text = line.strip_suffix("\r\n").context("the answer is cut off")?;
-    let Some(length) = text.strip_prefix('$') else {
-        let plain = text.strip_prefix(['+', '-', ':']);
-        return Ok(plain.with_context(|| format!("{text:?} is no answer"))?.to_owned());
-    };
-    let mut bulk = vec![0; length.parse::<usize>()? + "\r\n".len()];
-    stream.read_exact(&mut bulk).await?;
-    Ok(String::from_utf8_lossy(&bulk).trim_end().to_owned())
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    // What is asked to quit ends the connection, and so the answer.
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let answered = answer.strip_suffix("+OK\r\n").filter(|text| !text.is_empty());
+    Ok(answered.with_context(|| format!("redis does not answer {command}: {answer:?}"))?.to_owned())
 }
 
 /// Loads the keys that redis-benchmark asks for, 0 up to `keys`, with values of `value_bytes`.
@@ -56,35 +43,45 @@ pub(crate) async fn load(port: u16, keys: u32, value_bytes: u32) -> anyhow::Resu
         ensure!(refused.is_none(), "redis refused keys: {}", String::from_utf8_lossy(&answers));
     }
     let held = ask(port, "DBSIZE").await?;
-    ensure!(held == keys.to_string(), "redis holds {held} keys, not {keys}");
+    ensure!(held == format!(":{keys}\r\n"), "redis holds {held:?} keys, not {keys}");
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
-    fn read(answer: &str) -> anyhow::Result<String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(read_answer(&mut answer.as_bytes()))
+    /// What is told of a server that reads a command and answers so.
+    fn told(answer: &'static str) -> anyhow::Result<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = [0; "PING\r\nQUIT\r\n".len()];
+                stream.read_exact(&mut asked).await.unwrap();
+                assert_eq!(&asked, b"PING\r\nQUIT\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            };
+            tokio::join!(ask(port, "PING"), serve).0
+        })
     }
 
     #[test]
-    fn answers_are_read() {
-        for (answer, text) in [
-            ("+PONG\r\n", "PONG"),
-            (":1000000\r\n", "1000000"),
-            ("-NOAUTH Authentication required.\r\n", "NOAUTH Authentication required."),
-            ("$13\r\na:1\r\nmisses:0\r\n+later\r\n", "a:1\r\nmisses:0"),
-        ] {
-            assert_eq!(read(answer).unwrap(), text, "{answer:?}");
-        }
+    fn an_answer_is_told_whole() {
+        assert_eq!(told("+PONG\r\n+OK\r\n").unwrap(), "+PONG\r\n");
+        let bulk = "$10\r\nmisses:0\r\n\r\n";
+        assert_eq!(told("$10\r\nmisses:0\r\n\r\n+OK\r\n").unwrap(), bulk);
     }
 
     #[test]
     fn what_is_no_answer_is_refused() {
-        for answer in ["", "+PONG", "PONG\r\n", "$5\r\nabc\r\n", "$-\r\n", "\r\n"] {
-            assert!(read(answer).is_err(), "{answer:?}");
+        for answer in ["", "+OK\r\n", "+PONG\r\n", "$10\r\nmis"] {
+            let error = told(answer).unwrap_err().to_string();
+            assert!(error.contains("redis does not answer PING"), "{error}");
         }
     }
 }

@@ -4,12 +4,13 @@
 //! is dropped, and with this program.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Seek};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use report::result::RunResult;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -40,14 +41,6 @@ pub(crate) struct Store {
     /// Where clients find it: `host:port` for ours, `redis://..` or `memcached://..`.
     pub(crate) url: String,
     process: Child,
-}
-
-/// A running client.
-pub(crate) struct Client {
-    process: Child,
-    command: String,
-    json: NamedTempFile,
-    log: std::fs::File,
 }
 
 impl Stores {
@@ -99,11 +92,12 @@ impl Stores {
 
     /// A server with another program in kvs-server's place.
     pub(crate) async fn server(&self, program: &Path, flags: &[&str]) -> anyhow::Result<Store> {
-        let file = self.free_name()?;
-        let mut server = tied::command(program);
-        server.args(["-listen", "127.0.0.1", "-port", "0", "-port_file"]).arg(&file).args(flags);
-        let serves = |_: &str| Some(format!("127.0.0.1:{}", port_in(&file, "")?));
-        Store::start(server, "kvs-server", serves).await
+        let command = |file: &Path| {
+            let mut server = tied::command(program);
+            server.args(["-listen", "127.0.0.1", "-port", "0", "-port_file"]).arg(file).args(flags);
+            server
+        };
+        self.with_port_file("kvs-server", "", command).await
     }
 
     /// A Redis server that keeps nothing on disk.
@@ -132,83 +126,61 @@ impl Stores {
     /// A memcached server with 3 GiB. As root it stays root, because it must write the file with its
     /// port.
     pub(crate) async fn memcached(&self) -> anyhow::Result<Store> {
-        let file = self.free_name()?;
-        let mut server = tied::command("memcached");
-        server.args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-m", "3072"]);
-        if rustix::process::geteuid().is_root() {
-            server.args(["-u", "root"]);
-        }
-        server.env("MEMCACHED_PORT_FILENAME", &file);
-        let serves =
-            |_: &str| Some(format!("memcached://127.0.0.1:{}", port_in(&file, "TCP INET: ")?));
-        Store::start(server, "memcached", serves).await
+        let command = |file: &Path| {
+            let mut server = tied::command("memcached");
+            server.args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-m", "3072"]);
+            if rustix::process::geteuid().is_root() {
+                server.args(["-u", "root"]);
+            }
+            server.env("MEMCACHED_PORT_FILENAME", file);
+            server
+        };
+        let store = self.with_port_file("memcached", "TCP INET: ", command).await?;
+        Ok(Store { url: format!("memcached://{}", store.url), ..store })
     }
 
-    /// A proxy before a server of ours, of the program `delay-proxy`, that holds back what passes for
-    /// so many microseconds each way.
-    pub(crate) async fn delayed(
+    /// A store that writes its port to a file, which its command is made for, behind `label`.
+    pub(crate) async fn with_port_file(
         &self,
-        proxy: &Path,
-        server: &Store,
-        delay_us: u32,
+        name: &str,
+        label: &str,
+        command: impl FnOnce(&Path) -> Command,
     ) -> anyhow::Result<Store> {
-        let file = self.free_name()?;
-        let mut command = tied::command(proxy);
-        command.args([&server.url, &delay_us.to_string()]).arg(&file);
-        let serves = |_: &str| Some(format!("127.0.0.1:{}", port_in(&file, "")?));
-        Store::start(command, "delay-proxy", serves).await
+        let file = NamedTempFile::new_in(self.scratch())?.into_temp_path();
+        let serves = |_: &str| Some(format!("127.0.0.1:{}", port_in(&file, label)?));
+        Store::start(command(&file), name, serves).await
     }
 
-    /// A name in the scratch folder that nothing has.
-    fn free_name(&self) -> anyhow::Result<PathBuf> {
-        Ok(NamedTempFile::new_in(self.scratch())?.into_temp_path().to_path_buf())
-    }
-
-    /// Drives the store at `url`, as [`Store::url`] or one of `-hosts`, with kvs-client to its end.
+    /// Drives the store at `url`, as [`Store::url`] or one of `-hosts`, with kvs-client. It is started
+    /// at once, and ends when what is returned does, which waits for it.
     ///
     /// # Errors
     ///
     /// When it fails, with its flags and the last line that it printed, or leaves no result.
-    pub(crate) async fn client(
+    pub(crate) fn client(
         &self,
         url: &str,
         flags: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> anyhow::Result<RunResult> {
-        self.start_client(url, flags)?.result().await
-    }
-
-    /// Starts a client as [`Self::client`] does.
-    pub(crate) fn start_client(
-        &self,
-        url: &str,
-        flags: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> anyhow::Result<Client> {
+    ) -> Pin<Box<dyn Future<Output = anyhow::Result<RunResult>>>> {
         let target = if url.contains("://") { "-target" } else { "-hosts" };
-        let mut arguments = vec![OsString::from(target), url.into()];
-        arguments.extend(flags.into_iter().map(|flag| flag.as_ref().to_owned()));
-        let json = NamedTempFile::new_in(self.scratch())?;
-        let log = tempfile::tempfile_in(self.scratch())?;
-        let mut client = tied::command(self.program("kvs-client")?);
-        client.args(&arguments).arg("-json").arg(json.path());
-        client.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-        let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
-        let command = format!("kvs-client {}", words.join(" "));
-        let process = client.spawn().with_context(|| format!("cannot start {command}"))?;
-        Ok(Client { process, command, json, log })
-    }
-}
-
-impl Client {
-    /// Waits for its end; what it measured.
-    pub(crate) async fn result(mut self) -> anyhow::Result<RunResult> {
-        if !self.process.wait().await?.success() {
-            let mut log = Vec::new();
-            self.log.rewind()?;
-            self.log.read_to_end(&mut log)?;
-            let log = String::from_utf8_lossy(&log);
-            bail!("{} failed: {}", self.command, log.lines().last().unwrap_or_default());
-        }
-        RunResult::read(self.json.path()).with_context(|| self.command)
+        let mut words = vec![OsString::from(target), url.into()];
+        words.extend(flags.into_iter().map(|flag| flag.as_ref().to_owned()));
+        let started = NamedTempFile::new_in(self.scratch()).map_err(anyhow::Error::from);
+        let started = started.and_then(|json| {
+            let mut client = tied::command(self.program("kvs-client")?);
+            client.args(&words).arg("-json").arg(json.path()).stdin(Stdio::null());
+            let process = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            Ok((json, process))
+        });
+        Box::pin(async move {
+            let words = words.join(" ".as_ref());
+            let (json, process) = started.context("cannot start kvs-client")?;
+            let output = process.wait_with_output().await?;
+            let told = String::from_utf8_lossy(&output.stderr);
+            let last = told.lines().last().unwrap_or_default();
+            ensure!(output.status.success(), "kvs-client {} failed: {last}", words.display());
+            Ok(RunResult::read(json.path())?)
+        })
     }
 }
 
@@ -221,7 +193,7 @@ impl Store {
         mut serves: impl FnMut(&str) -> Option<String>,
     ) -> anyhow::Result<Self> {
         let (reader, writer) = std::io::pipe()?;
-        command.stdin(std::process::Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let process = command.spawn().with_context(|| format!("cannot start {name}"))?;
         // It holds the pipe's other end, which has to close when the store ends.
         drop(command);

@@ -1,6 +1,6 @@
 //! Measured tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use report::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
@@ -25,7 +25,8 @@ pub(crate) use cells;
 
 impl Table {
     /// Begins the table `name` with what it shows, `title`, the command that measures it again, and
-    /// its columns, each `name` or `name:unit`. It will lie in RESULTS_DIR, else in `results/`.
+    /// its columns, each `name` or `name:unit`, spaces between them where a text has several. It will
+    /// lie in RESULTS_DIR, else in `results/`.
     ///
     /// # Errors
     ///
@@ -36,22 +37,28 @@ impl Table {
         command: &str,
         columns: &[&str],
     ) -> anyhow::Result<Self> {
-        let folder = std::env::var_os("RESULTS_DIR").filter(|folder| !folder.is_empty());
-        let folder = folder.map_or_else(|| workspace::root().join("results"), PathBuf::from);
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| tempfile::tempfile_in(&folder))
-            .with_context(|| format!("RESULTS_DIR: cannot write to {}", folder.display()))?;
+        Ok(Self::new_in(&folder()?, name, title, command, columns).await)
+    }
+
+    /// The same in a folder.
+    pub(crate) async fn new_in(
+        folder: &Path,
+        name: &str,
+        title: &str,
+        command: &str,
+        columns: &[&str],
+    ) -> Self {
         let header = Header {
             version: RESULTS_VERSION,
             name: name.to_owned(),
             title: title.to_owned(),
             command: command.to_owned(),
             environment: Environment { commit: workspace::commit().await, ..machine() },
-            columns: columns.iter().copied().map(column).collect(),
+            columns: columns.iter().flat_map(|text| text.split(' ')).map(column).collect(),
             notes: Vec::new(),
         };
         let path = folder.join(format!("{name}.jsonl"));
-        Ok(Self { results: Results { header, rows: Vec::new() }, path })
+        Self { results: Results { header, rows: Vec::new() }, path }
     }
 
     /// Adds a row.
@@ -75,16 +82,55 @@ impl Table {
         self.results.header.notes.push(text.into());
     }
 
+    /// Writes the table's file; its path.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written.
+    pub(crate) fn save(self) -> anyhow::Result<PathBuf> {
+        self.results.write(&self.path)?;
+        Ok(self.path)
+    }
+
     /// Writes the table's file, and says where it is; returns its path.
     ///
     /// # Errors
     ///
     /// When it can't be written.
     pub(crate) fn write(self) -> anyhow::Result<PathBuf> {
-        self.results.write(&self.path)?;
-        println!("written to {}; now run: make report", self.path.display());
-        Ok(self.path)
+        let path = self.save()?;
+        println!("written to {}; now run: make report", path.display());
+        Ok(path)
     }
+
+    /// The same, and prints the table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub(crate) fn print_and_write(self) -> anyhow::Result<PathBuf> {
+        println!("\n{}\n", report::table::of_results(&self.results));
+        self.write()
+    }
+}
+
+/// The folder of tables: RESULTS_DIR, else `results/`.
+///
+/// # Errors
+///
+/// When it can't be written to.
+pub(crate) fn folder() -> anyhow::Result<PathBuf> {
+    let folder = std::env::var_os("RESULTS_DIR").filter(|folder| !folder.is_empty());
+    let folder = folder.map_or_else(|| workspace::root().join("results"), PathBuf::from);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| tempfile::tempfile_in(&folder))
+        .with_context(|| format!("RESULTS_DIR: cannot write to {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The number with so many decimals.
+pub(crate) fn decimals(number: f64, digits: usize) -> f64 {
+    format!("{number:.digits$}").parse().expect("a number reads back")
 }
 
 /// A column that is written as `name` or `name:unit`.

@@ -59,7 +59,7 @@ impl Run {
             place.push(format!("commit {}", environment.commit));
         }
         let again = format!(
-            "./run-cluster.sh {} {} '{}' '{}'\nscripts/publish-run log/latest",
+            "./run-cluster.sh {} {} '{}' '{}'\nkvs-lab publish log/latest",
             self.description.servers,
             self.description.clients,
             self.description.server_args,

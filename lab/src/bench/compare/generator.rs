@@ -17,19 +17,8 @@ const WORKS: [(&str, &str); 4] = [
 /// Measures the table with runs of so many seconds.
 pub(super) async fn measure(field: &Field, secs: f64) -> anyhow::Result<()> {
     let columns = [
-        "operations",
-        "connections",
-        "batch_size",
-        "store",
-        "ops_s:op/s",
-        "min:us",
-        "mean:us",
-        "p50:us",
-        "p95:us",
-        "p99:us",
-        "max:us",
-        "ours_over:times",
-        "note",
+        "operations connections batch_size store ops_s:op/s min:us mean:us p50:us p95:us p99:us max:us",
+        "ours_over:times note",
     ];
     let title = "One generator, three stores";
     let mut table = Table::new("compare", title, "make bench-compare", &columns).await?;

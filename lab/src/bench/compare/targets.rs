@@ -3,26 +3,23 @@
 
 use std::collections::HashMap;
 
+use report::results::Cell;
 use report::statistics::{Spread, ratios, significant};
 use report::wording::grouped;
 
 use super::redis_benchmark::RedisBenchmark;
 use super::{Field, KEY_BYTES, KEYS, VALUE_BYTES, load};
-use crate::measure::rounds::{Figures, measured, spread};
+use crate::measure::rounds::{Figures, measured};
 use crate::measure::stores::{Store, Stores};
 use crate::measure::table::{Table, cells};
 
-/// Digits of ratios, and of those that are printed.
-const DIGITS: usize = 6;
-const PRINTED_DIGITS: usize = 4;
+/// Digits of ratios.
+const DIGITS: usize = 5;
 
 const ON_REDIS: &str = "throughput over Redis";
 const ON_REDIS_UNIFORM: &str = "throughput over Redis, uniform keys";
 const ON_MEMCACHED: &str = "throughput over memcached";
 const OF_SIZES: &str = "slowest of the batch sizes 1,000, 2,000, 5,000 and 10,000 over the fastest";
-const OF_WORKERS: &str = "1,024 workers over 64";
-const OF_WIRE: &str = "wire bytes of an operation, both ways";
-const OF_MEMORY: &str = "resident memory over keys and values";
 const OF_LATENCY: Aim = at_most("median latency of one caller", 1.0, 0.8);
 
 /// Rows beside peers: what ours has to reach, its name, and the peer's. Those of a group share rounds.
@@ -122,20 +119,8 @@ pub(super) async fn measure(
     memory: Vec<f64>,
 ) -> anyhow::Result<()> {
     let columns = [
-        "measure",
-        "ours",
-        "peer",
-        "pairs",
-        "ours_ops_s:op/s",
-        "peer_ops_s:op/s",
-        "median",
-        "quartile",
-        "min",
-        "max",
-        "bound",
-        "target",
-        "aim",
-        "met",
+        "measure ours peer pairs ours_ops_s:op/s peer_ops_s:op/s median quartile min max bound target",
+        "aim met",
     ];
     let title = "Ours against its targets";
     let mut table = Table::new("targets", title, "make bench-compare", &columns).await?;
@@ -240,24 +225,15 @@ async fn best(field: &Field, peer: Option<&Store>) -> anyhow::Result<(String, St
 }
 
 /// The runs of each contender that was there.
-struct Rounds(HashMap<&'static str, Vec<Figures>>);
+type Rounds = HashMap<&'static str, Vec<Figures>>;
 
-impl Rounds {
-    /// One of the figures of a contender's runs; empty if there are none.
-    fn figures(&self, name: &str, figure: impl Fn(&Figures) -> f64) -> Vec<f64> {
-        self.0.get(name).into_iter().flatten().map(figure).collect()
-    }
+/// One of the figures of a contender's runs; empty if there are none.
+fn figures(rounds: &Rounds, name: &str, figure: impl Fn(&Figures) -> f64) -> Vec<f64> {
+    rounds.get(name).into_iter().flatten().map(figure).collect()
+}
 
-    /// The ratios of a figure of two contenders; empty if one was not there.
-    fn ratios(&self, over: &str, under: &str, figure: impl Fn(&Figures) -> f64) -> Vec<f64> {
-        let [over, under] = [over, under].map(|name| self.figures(name, &figure));
-        if over.is_empty() || under.is_empty() { Vec::new() } else { ratios(&over, &under) }
-    }
-
-    /// The median of a figure.
-    fn median(&self, name: &str, figure: impl Fn(&Figures) -> f64) -> Option<f64> {
-        self.0.get(name).map(|runs| spread(runs, figure).median)
-    }
+fn median(figures: &[f64]) -> Option<f64> {
+    Spread::of(figures).map(|spread| spread.median)
 }
 
 struct Targets<'a> {
@@ -288,24 +264,25 @@ impl Targets<'_> {
                 (_, _) => unreachable!("{name} is not there and was left out"),
             }
         });
-        let runs = runs.await?;
-        Ok(Rounds(names.into_iter().zip(runs).collect()))
+        Ok(names.iter().copied().zip(runs.await?).collect())
     }
 
     /// What ours must not lose by the shape of its load.
     async fn of_ours(&mut self, memory: &[f64]) -> anyhow::Result<()> {
         let rounds = self.rounds(&[&SIZES[..], &["ours_1024_workers"]].concat()).await?;
+        let rate = |name: &&str| median(&figures(&rounds, name, |run| run.ops_s)).unwrap_or(0.0);
         let mut by_rate = SIZES;
-        let rate = |name: &&str| rounds.median(name, |run| run.ops_s).unwrap_or_default();
         by_rate.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         let [slowest, .., fastest] = by_rate;
         self.ratio(&rounds, at_least(OF_SIZES, 0.85, 0.95), [slowest, fastest]);
-        let names = ["ours_1024_workers", "ours_10000"];
-        self.ratio(&rounds, at_least(OF_WORKERS, 0.9, 1.0), names);
-        let wire = rounds.figures("ours_10000", |run| run.wire_bytes);
-        self.row(at_most(OF_WIRE, 90.0, 82.0), ["batch 10,000", ""], [None; 2], &wire);
+        let many = ["ours_1024_workers", "ours_10000"];
+        self.ratio(&rounds, at_least("1,024 workers over 64", 0.9, 1.0), many);
+        let bytes = figures(&rounds, "ours_10000", |run| run.wire_bytes);
+        let wire = at_most("wire bytes of an operation, both ways", 90.0, 82.0);
+        self.row(wire, ["batch 10,000", ""], [None; 2], &bytes);
+        let resident = at_most("resident memory over keys and values", 1.6, 1.3);
         let keys = format!("10^6 keys of {KEY_BYTES} bytes loaded");
-        self.row(at_most(OF_MEMORY, 1.6, 1.3), [&keys, ""], [None; 2], memory);
+        self.row(resident, [&keys, ""], [None; 2], memory);
         Ok(())
     }
 
@@ -313,7 +290,8 @@ impl Targets<'_> {
     fn ratio(&mut self, rounds: &Rounds, aim: Aim, names: [&str; 2]) {
         let is_rate = aim.bound == Bound::AtLeast;
         let figure = |run: &Figures| if is_rate { run.ops_s } else { run.p50_us };
-        let medians = names.map(|name| rounds.median(name, figure));
+        let [over, under] = names.map(|name| figures(rounds, name, figure));
+        let medians = [median(&over), median(&under)];
         let mut words = names.map(|name| self.contenders[name].words.clone());
         if names[1].starts_with("ours") {
             words[1].insert_str(0, "ours, ");
@@ -324,7 +302,7 @@ impl Targets<'_> {
             }
         }
         let ops_s = if is_rate { medians.map(|it| it.map(f64::round)) } else { [None; 2] };
-        let ratios = rounds.ratios(names[0], names[1], figure);
+        let ratios = if under.is_empty() { Vec::new() } else { ratios(&over, &under) };
         self.row(aim, [&words[0], &words[1]], ops_s, &ratios);
     }
 
@@ -333,38 +311,26 @@ impl Targets<'_> {
         let Aim { measure, bound, target, aim } = aim;
         let bound_words = if bound == Bound::AtLeast { "at least" } else { "at most" };
         let [ours, peer] = words.map(|words| Some(words).filter(|words| !words.is_empty()));
-        let judged = judged(bound, target, figures);
-        let [median, quartile, min, max] = match judged {
-            Some((it, quartile, _)) => {
-                [it.median, quartile, it.min, it.max].map(|it| Some(significant(it, DIGITS)))
+        let mut row = cells![measure, ours, peer, self.pairs, ops_s[0], ops_s[1]];
+        let met = match judged(bound, target, figures) {
+            None => {
+                row.extend([const { Cell::Empty }; 4]);
+                "not run"
             }
-            None => [None; 4],
+            Some((spread, quartile, met)) => {
+                let told = [spread.median, quartile, spread.min, spread.max];
+                let [median, quartile, ..] = told.map(|figure| significant(figure, DIGITS));
+                row.extend(told.map(|figure| significant(figure, DIGITS).into()));
+                let met = if met { "yes" } else { "no" };
+                let words = words.join("; ");
+                let words = words.trim_end_matches("; ");
+                println!(
+                    "{measure} ({words}): {median}, quartile {quartile}; {bound_words} {target}: {met}"
+                );
+                met
+            }
         };
-        let met = judged.map_or("not run", |(.., met)| if met { "yes" } else { "no" });
-        self.table.row(cells![
-            measure,
-            ours,
-            peer,
-            self.pairs,
-            ops_s[0],
-            ops_s[1],
-            median,
-            quartile,
-            min,
-            max,
-            bound_words,
-            target,
-            aim,
-            met,
-        ]);
-        if let (Some(median), Some(quartile)) = (median, quartile) {
-            let [median, quartile] = [median, quartile].map(|it| significant(it, PRINTED_DIGITS));
-            let words = words.join("; ");
-            let words = words.trim_end_matches("; ");
-            println!(
-                "{measure} ({words}): {median}, quartile {quartile}; {bound_words} {target}: {met}"
-            );
-        }
+        self.table.row(row.into_iter().chain(cells![bound_words, target, aim, met]));
     }
 }
 
@@ -397,14 +363,11 @@ mod tests {
     }
 
     #[test]
-    fn who_was_not_there_has_no_ratio() {
-        let runs =
-            |ops_s: [f64; 2]| ops_s.map(|ops_s| Figures { ops_s, ..Figures::default() }).to_vec();
-        let rounds = Rounds(HashMap::from([("a", runs([10.0, 40.0])), ("b", runs([2.0, 5.0]))]));
-        assert_eq!(rounds.ratios("a", "b", |run| run.ops_s), [5.0, 8.0]);
-        assert_eq!(rounds.median("a", |run| run.ops_s), Some(25.0));
-        assert_eq!(rounds.ratios("a", "c", |run| run.ops_s), [0.0; 0]);
-        assert_eq!(rounds.median("c", |run| run.ops_s), None);
+    fn who_was_not_there_has_no_figures() {
+        let runs = [10.0, 40.0].map(|ops_s| Figures { ops_s, ..Figures::default() });
+        let rounds = Rounds::from([("a", runs.to_vec())]);
+        assert_eq!(median(&figures(&rounds, "a", |run| run.ops_s)), Some(25.0));
+        assert_eq!(median(&figures(&rounds, "b", |run| run.ops_s)), None);
     }
 
     #[test]
