@@ -1,11 +1,11 @@
-//! What promises cost: the throughput of the same run with and without them, in interleaved pairs, one
-//! server and one client with one thread each.
+//! What promises cost: the throughput of the same run with and without them, in interleaved pairs,
+//! one server and one client with one thread each.
 //!
 //! - recording: `kvs-client -history FILE`, against the same without it;
 //! - exactly once: kvs-server, against its example `forgetful`, a server that looks up no session,
-//!   compares no number and digest and keeps no record. Only the server's side is measured: the client
-//!   numbers its frames and keeps them for resending in both. It asks for no repeats in either, as a
-//!   server without sessions sends none.
+//!   compares no number and digest and keeps no record. Only the server's side is measured: the
+//!   client numbers its frames and keeps them for resending in both. It asks for no repeats in
+//!   either, as a server without sessions sends none.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,13 @@ use crate::measure::seconds;
 use crate::measure::stores::Stores;
 use crate::measure::table::{Table, cells};
 
-/// Writes results/costs.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with binaries
-/// that are built already, examples/forgetful among them.
+/// Writes results/costs.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with
+/// binaries that are built already, examples/forgetful among them.
 #[derive(clap::Args)]
 pub(crate) struct Costs {
     /// Pairs of runs, with and without
-    #[arg(long, env = "PAIRS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "PAIRS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
     /// Seconds of each run
     #[arg(long, env = "SECS", default_value_t = 4.0, value_parser = seconds)]
@@ -44,9 +45,9 @@ impl Costs {
         let title = "What recording and exactly-once cost";
         let mut table = Table::new("costs", title, "kvs-lab costs", &columns).await?;
         table.note(format!(
-            "YCSB-B, 10^6 keys of 128 bytes, one server and one client, one thread each, 64 workers; \
-             runs of {} s in interleaved pairs; ratio is throughput with over without; exactly once is \
-             measured on the server's side alone, with -dedup off",
+            "YCSB-B, 10^6 keys of 128 bytes, one server and one client, one thread each, 64 \
+             workers; runs of {} s in interleaved pairs; ratio is throughput with over without; \
+             exactly once is measured on the server's side alone, with -dedup off",
             self.secs
         ));
         let stores = Stores::build().await?;
@@ -67,8 +68,8 @@ impl Costs {
         table.write().map(drop)
     }
 
-    /// Adds a row of a promise: its name, and the server's program and the client's flags with it and
-    /// without it.
+    /// Adds a row of a promise: its name, and the server's program and the client's flags with it
+    /// and without it.
     async fn compare(
         &self,
         stores: &Stores,
@@ -93,9 +94,7 @@ impl Costs {
         let [ratio, min, max] =
             [ratio.median, ratio.min, ratio.max].map(|ratio| significant(ratio, 4));
         table.row(cells![promise, size, self.pairs, with, without, ratio, min, max]);
-        println!(
-            "{promise}, batch {size}: {ratio} of the throughput is left in the median, {min} to {max}"
-        );
+        println!("{promise}, batch {size}: {ratio} of the throughput is left, {min} to {max}");
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The scenarios that key-value stores publish. Servers and clients share this machine.
 //!
-//! A scenario starts and loads its servers. Its table's rows are medians of what is measured in rounds
-//! at their points.
+//! A scenario starts and loads its servers. Its table's rows are medians of what is measured in
+//! rounds at their points.
 
 use std::fmt;
 use std::path::Path;
@@ -30,7 +30,8 @@ pub(crate) struct Scenarios {
     #[arg(value_name = "NAME")]
     names: Vec<Scenario>,
     /// Rounds over a scenario's points, every second one in the opposite order
-    #[arg(long, env = "REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REPEATS", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
     /// Seconds of each run
     #[arg(long, env = "SECS", default_value_t = 1.0, value_parser = seconds)]
@@ -230,8 +231,8 @@ impl Bench {
             "pool",
             "A pool of 4 connections against one",
             "load one:op/s pool_of_4:op/s overhead:% overhead_min:% overhead_max:%",
-            "YCSB-B, 64 workers; overhead: what the pool loses of the throughput over one connection, \
-             in interleaved pairs; below zero it gains",
+            "YCSB-B, 64 workers; overhead: what the pool loses of the throughput over one \
+             connection, in interleaved pairs; below zero it gains",
         ];
         let figures = |runs: &[Vec<Figures>]| {
             let pairs = runs[0].iter().zip(&runs[1]);
@@ -289,8 +290,8 @@ impl Bench {
             "server client_threads 1_stream:op/s 100_streams:op/s 1000_streams:op/s \
              10000_streams:op/s",
             &format!(
-                "YCSB-B; each stream makes one plain call at a time, {STREAM_OPERATIONS} on average; \
-                 the server has 1 thread or {cores}"
+                "YCSB-B; each stream makes one plain call at a time, {STREAM_OPERATIONS} on \
+                 average; the server has 1 thread or {cores}"
             ),
         ];
         self.measure(told, rows, |runs| each(runs, &[OPS_S])).await
@@ -311,8 +312,8 @@ impl Bench {
             "processes",
             "Client processes against one server",
             "server_threads processes ops_s:op/s min:op/s max:op/s scaling:times",
-            "YCSB-B; each process has one thread, 16 workers and batches of 100; all measure in the \
-             same window",
+            "YCSB-B; each process has one thread, 16 workers and batches of 100; all measure in \
+             the same window",
         ];
         let mut rates = Vec::new();
         let figures = |runs: &[Vec<Figures>]| {
@@ -394,8 +395,8 @@ impl Bench {
             "A network with delay",
             "each_way:ms one_caller:calls/s one_caller_p50:us 64_callers:calls/s 64_callers_p50:us \
              batch_1000:op/s batch_1000_p50:us",
-            "YCSB-B through a proxy on the same machine that holds back what passes, each way by this \
-             time; 64 workers send the batches of 1,000",
+            "YCSB-B through a proxy on the same machine that holds back what passes, each way by \
+             this time; 64 workers send the batches of 1,000",
         ];
         self.measure(told, rows, |runs| each(runs, &[OPS_S, P50_US])).await
     }

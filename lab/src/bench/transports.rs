@@ -39,9 +39,9 @@ impl Transports {
             "Transports",
             "transport batch_10000:op/s batch_100:op/s plain_64_callers:op/s one_caller_p50:us \
              one_caller_p99:us",
-            "YCSB-B, 1,000,000 keys, values of 128 bytes, 64 workers; one caller: one operation at a \
-             time through the plain API, a client of one thread; a server inside the process shares \
-             its threads",
+            "YCSB-B, 1,000,000 keys, values of 128 bytes, 64 workers; one caller: one operation at \
+             a time through the plain API, a client of one thread; a server inside the process \
+             shares its threads",
         ];
         let table = bench.measured("kvs-lab transports", told, rows, |runs| {
             [each(&runs[..3], &[OPS_S]), each(&runs[3..], &[P50_US, P99_US])].concat()

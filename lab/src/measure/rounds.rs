@@ -60,8 +60,8 @@ pub(crate) fn turns<T>(rounds: u32, contenders: &[T]) -> impl Iterator<Item = (u
     })
 }
 
-/// Measures all contenders in [`turns`], and prints each figure behind its contender's name. Returns
-/// the figures of each contender, in the contenders' order, round by round.
+/// Measures all contenders in [`turns`], and prints each figure behind its contender's name.
+/// Returns the figures of each contender, in the contenders' order, round by round.
 ///
 /// # Errors
 ///

@@ -123,8 +123,8 @@ impl Stores {
         Err(failed.expect("it was tried"))
     }
 
-    /// A memcached server with 3 GiB. As root it stays root, because it must write the file with its
-    /// port.
+    /// A memcached server with 3 GiB. As root it stays root, because it must write the file with
+    /// its port.
     pub(crate) async fn memcached(&self) -> anyhow::Result<Store> {
         let command = |file: &Path| {
             let mut server = tied::command("memcached");
@@ -151,8 +151,8 @@ impl Stores {
         Store::start(command(&file), name, serves).await
     }
 
-    /// Drives the store at `url`, as [`Store::url`] or one of `-hosts`, with kvs-client. It is started
-    /// at once, and ends when what is returned does, which waits for it.
+    /// Drives the store at `url`, as [`Store::url`] or one of `-hosts`, with kvs-client. It is
+    /// started at once, and ends when what is returned does, which waits for it.
     ///
     /// # Errors
     ///
@@ -185,8 +185,8 @@ impl Stores {
 }
 
 impl Store {
-    /// Starts a store and waits until it serves, which `serves` tells by the store's URL. It is given
-    /// each line that the store prints, and none from time to time.
+    /// Starts a store and waits until it serves, which `serves` tells by the store's URL. It is
+    /// given each line that the store prints, and none from time to time.
     async fn start(
         mut command: Command,
         name: &str,

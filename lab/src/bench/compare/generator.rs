@@ -5,8 +5,8 @@ use report::statistics::significant;
 use super::Field;
 use crate::measure::table::{Table, cells};
 
-/// Kinds of work, and the client's flags. memcached's counters must be loaded before each run; so all
-/// are.
+/// Kinds of work, and the client's flags. memcached's counters must be loaded before each run; so
+/// all are.
 const WORKS: [(&str, &str); 4] = [
     ("GET", "-workload C"),
     ("SET", "-mix put=100"),
@@ -17,19 +17,19 @@ const WORKS: [(&str, &str); 4] = [
 /// Measures the table with runs of so many seconds.
 pub(super) async fn measure(field: &Field, secs: f64) -> anyhow::Result<()> {
     let columns = [
-        "operations connections batch_size store ops_s:op/s min:us mean:us p50:us p95:us p99:us max:us",
-        "ours_over:times note",
+        "operations connections batch_size store ops_s:op/s min:us mean:us p50:us p95:us p99:us",
+        "max:us ours_over:times note",
     ];
     let title = "One generator, three stores";
     let mut table = Table::new("compare", title, "make bench-compare", &columns).await?;
     table.note(format!(
-        "kvs-client, 64 workers; 10^6 keys, values of 128 bytes, zipfian 0.99; INCR: 100,000 counters; \
-         mixed: YCSB-A, half GET, half SET; one run of {secs} s each, server and client on the same \
-         cores; latency is that of whole batches, of which 64 are on their way"
+        "kvs-client, 64 workers; 10^6 keys, values of 128 bytes, zipfian 0.99; INCR: 100,000 \
+         counters; mixed: YCSB-A, half GET, half SET; one run of {secs} s each, server and client \
+         on the same cores; latency is that of whole batches, of which 64 are on their way"
     ));
     table.note(
-        "Ours checks beside the work that each key is of its shard, executes a retried batch once, and \
-         sends a value that repeats in a reply once",
+        "Ours checks beside the work that each key is of its shard, executes a retried batch once, \
+         and sends a value that repeats in a reply once",
     );
     field.note_peers(&mut table);
     for connections in [1, 4] {

@@ -1,7 +1,7 @@
 //! Ours beside Redis and memcached, all on this machine: server and client share its cores.
 //!
-//! - [`targets`]: the ratios that ours has to reach, each at what the peer does best, in interleaved
-//!   rounds;
+//! - [`targets`]: the ratios that ours has to reach, each at what the peer does best, in
+//!   interleaved rounds;
 //! - [`generator`]: one generator drives all three with the same work.
 //!
 //! A peer that is not installed is left out, and named.
@@ -35,13 +35,15 @@ pub(crate) struct Compare {
     #[arg(value_name = "TABLE")]
     which: Option<Which>,
     /// Rounds of the targets
-    #[arg(long, env = "PAIRS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "PAIRS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
     /// Seconds of each run for the targets
     #[arg(long, env = "SECS", default_value_t = 2.0, value_parser = seconds)]
     secs: f64,
     /// Seconds of each run for the comparison
-    #[arg(long = "compare_secs", env = "COMPARE_SECS", default_value_t = 1.0, value_parser = seconds)]
+    #[arg(long = "compare_secs", env = "COMPARE_SECS", default_value_t = 1.0,
+        value_parser = seconds)]
     compare_secs: f64,
 }
 
@@ -57,7 +59,8 @@ impl Compare {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stores = Stores::build().await?;
-        // Ours shares the cores as run-cluster.sh has it: one half for the server, one for the client.
+        // Ours shares the cores as run-cluster.sh has it: one half for the server, one for the
+        // client.
         let half = cores().div_ceil(2);
         let is_asked = |table| self.which.is_none_or(|which| which == table);
         // Before other stores are there.

@@ -1,5 +1,5 @@
-//! The table `targets`: what ours has to reach beside Redis and memcached. Each row is the figure of one
-//! contender over that of another, both in the same rounds.
+//! The table `targets`: what ours has to reach beside Redis and memcached. Each row is the figure
+//! of one contender over that of another, both in the same rounds.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,8 @@ const ON_MEMCACHED: &str = "throughput over memcached";
 const OF_SIZES: &str = "slowest of the batch sizes 1,000, 2,000, 5,000 and 10,000 over the fastest";
 const OF_LATENCY: Aim = at_most("median latency of one caller", 1.0, 0.8);
 
-/// Rows beside peers: what ours has to reach, its name, and the peer's. Those of a group share rounds.
+/// Rows beside peers: what ours has to reach, its name, and the peer's. Those of a group share
+/// rounds.
 const GROUPS: [&[(Aim, &str, &str)]; 5] = [
     &[
         (at_least(ON_REDIS, 15.0, 22.0), "ours_10000", "redis_get_1000"),
@@ -119,22 +120,22 @@ pub(super) async fn measure(
     memory: Vec<f64>,
 ) -> anyhow::Result<()> {
     let columns = [
-        "measure ours peer pairs ours_ops_s:op/s peer_ops_s:op/s median quartile min max bound target",
-        "aim met",
+        "measure ours peer pairs ours_ops_s:op/s peer_ops_s:op/s median quartile min max bound",
+        "target aim met",
     ];
     let title = "Ours against its targets";
     let mut table = Table::new("targets", title, "make bench-compare", &columns).await?;
     table.note(format!(
-        "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 connections, \
-         unless a row says otherwise; server and client share the cores with -threads {} each, and 64 \
-         plain callers have all of them; runs of {secs} s in interleaved rounds, every second one in \
-         the opposite order",
+        "YCSB-B (95% GET), 10^6 keys, values of 128 bytes, zipfian 0.99, 64 workers, 4 \
+         connections, unless a row says otherwise; server and client share the cores with -threads \
+         {} each, and 64 plain callers have all of them; runs of {secs} s in interleaved rounds, \
+         every second one in the opposite order",
         field.half
     ));
     table.note(
-        "Median to maximum: of the ratio of ours to the peer, round by round, or of the figure that the \
-         row names. The quartile has to meet the target: the lower one where the bound is at least, the \
-         upper one where it is at most",
+        "Median to maximum: of the ratio of ours to the peer, round by round, or of the figure \
+         that the row names. The quartile has to meet the target: the lower one where the bound is \
+         at least, the upper one where it is at most",
     );
     table.note(
         "redis-benchmark found every key; kvs-client drives a peer at the batch size and with the \
@@ -325,7 +326,8 @@ impl Targets<'_> {
                 let words = words.join("; ");
                 let words = words.trim_end_matches("; ");
                 println!(
-                    "{measure} ({words}): {median}, quartile {quartile}; {bound_words} {target}: {met}"
+                    "{measure} ({words}): {median}, quartile {quartile}; \
+                     {bound_words} {target}: {met}"
                 );
                 met
             }
@@ -334,8 +336,8 @@ impl Targets<'_> {
     }
 }
 
-/// How the figures are spread, the quartile that has to meet the target, and whether it does; `None`
-/// without figures. The upper quartile has to be at most the target, the lower one at least.
+/// How the figures are spread, the quartile that has to meet the target, and whether it does;
+/// `None` without figures. The upper quartile has to be at most the target, the lower one at least.
 fn judged(bound: Bound, target: f64, figures: &[f64]) -> Option<(Spread, f64, bool)> {
     let spread = Spread::of(figures)?;
     Some(match bound {
