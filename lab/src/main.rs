@@ -5,16 +5,16 @@
 //! - [`bench`]: what is measured, a subcommand each;
 //! - [`measure`]: what they share: stores, rounds, tables;
 //! - [`say`]: what is printed meanwhile;
-//! - [`interrupt`]: how a user asks to stop;
+//! - [`signals`]: how a user asks to stop;
 //! - [`tied`]: processes that end with who started them;
 //! - [`workspace`]: the sources, and what is built of them.
 
 mod bench;
-mod interrupt;
 mod measure;
 mod node;
 mod run;
 mod say;
+mod signals;
 mod tied;
 mod workspace;
 
@@ -23,7 +23,7 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use interrupt::interrupted;
+use signals::interrupted;
 
 /// Runs clusters of kvs-server and kvs-client, and measures them.
 #[derive(Parser)]

@@ -11,6 +11,7 @@ struct Unheard;
 
 /// Prints a line, as `println!` does.
 macro_rules! say {
+    () => { $crate::say::line(format_args!("")) };
     ($($words:tt)*) => { $crate::say::line(format_args!($($words)*)) };
 }
 pub(crate) use say;

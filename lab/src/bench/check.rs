@@ -6,6 +6,7 @@ use report::statistics::Spread;
 use serde::Deserialize;
 
 use crate::measure::table::{Table, cells, cores, decimals};
+use crate::say::say;
 use crate::tied::{self, output};
 use crate::workspace;
 
@@ -78,7 +79,7 @@ impl Check {
                 let seconds = Spread::of(&times).context("no checks")?.median;
                 let mebibytes = (memory_bytes as f64 / f64::from(1 << 20)).round();
                 let rate = (f64::from(operations) / seconds).round();
-                println!("{operations} operations by {method}, {cores} cores: {rate} op/s");
+                say!("{operations} operations by {method}, {cores} cores: {rate} op/s");
                 table.row(cells![operations, method, cores, decimals(seconds, 2), mebibytes, rate]);
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::measure::criterion::Medians;
 use crate::measure::table::{Table, cells, decimals};
+use crate::say::say;
 
 /// Writes results/client.jsonl; RESULTS_DIR names another folder.
 #[derive(clap::Args)]
@@ -28,9 +29,7 @@ impl Client {
                 anyhow::Ok(decimals(ns / f64::from(batch), 1))
             };
             let (encode, decode) = (per_operation("encode")?, per_operation("decode")?);
-            println!(
-                "batch {batch}: generate and encode {encode} ns, decode and verify {decode} ns"
-            );
+            say!("batch {batch}: generate and encode {encode} ns, decode and verify {decode} ns");
             table.row(cells![batch, encode, decode]);
         }
         table.print_and_write().map(drop)

@@ -16,6 +16,7 @@ use crate::measure::rounds::measured;
 use crate::measure::seconds;
 use crate::measure::stores::Stores;
 use crate::measure::table::{Table, cells};
+use crate::say::say;
 
 /// Writes results/costs.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with
 /// binaries that are built already, examples/forgetful among them.
@@ -78,7 +79,7 @@ impl Costs {
         size: u32,
         sides: [(&Path, &[&OsStr]); 2],
     ) -> anyhow::Result<()> {
-        println!("{promise}, batch {size}");
+        say!("{promise}, batch {size}");
         let common =
             format!("-threads 1 -workers 64 -batch_size {size} -secs {} -warmup_secs 1", self.secs);
         let runs = measured(self.pairs, &["with", "without"], async |&which| {
@@ -94,7 +95,7 @@ impl Costs {
         let [ratio, min, max] =
             [ratio.median, ratio.min, ratio.max].map(|ratio| significant(ratio, 4));
         table.row(cells![promise, size, self.pairs, with, without, ratio, min, max]);
-        println!("{promise}, batch {size}: {ratio} of the throughput is left, {min} to {max}");
+        say!("{promise}, batch {size}: {ratio} of the throughput is left, {min} to {max}");
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use report::statistics::{Spread, significant};
 use crate::measure::seconds;
 use crate::measure::stores::{Store, Stores};
 use crate::measure::table::{Table, cells};
+use crate::say::say;
 
 /// What is offered, in hundredths of what a closed loop reaches.
 const PERCENTS: [u32; 10] = [1, 2, 5, 10, 20, 40, 60, 80, 100, 120];
@@ -72,7 +73,7 @@ impl OpenLoop {
         let flags = format!("-warmup_secs 1 -secs {} {}", self.secs, self.client_flags);
         let mut offers = Offers { stores, server, flags, capacity: 0.0, note: String::new() };
         offers.capacity = offers.run("").await?.operations_per_second.floor();
-        println!("a closed loop reaches {} op/s", offers.capacity);
+        say!("a closed loop reaches {} op/s", offers.capacity);
         offers.flags += " -preload=false";
         offers.note = format!(
             "Poisson arrivals; latency from the intended start; {}; one server and one client on one \
@@ -111,7 +112,7 @@ impl OpenLoop {
         ));
         table.note(&*offers.note);
         table.write()?;
-        println!("highest rate found that keeps p99 <= {bound} us: {low} op/s");
+        say!("highest rate found that keeps p99 <= {bound} us: {low} op/s");
         Ok(())
     }
 }
@@ -144,10 +145,14 @@ impl Offers {
         let us = run.latency_us.operations.context("no operation was completed")?;
         let open_loop = run.open_loop.context("the client offered no rate")?;
         let (completed, late) = (run.operations_per_second, open_loop.pacer_lateness_us);
-        println!(
+        say!(
             "{rate:>10} op/s offered, {completed:>10.0} completed: p50 {:>7.0} us, p95 {:>7.0}, \
              p99 {:>7.0}, p99.9 {:>7.0}; pacer late p99 {:>5.0} us  {what}",
-            us.p50, us.p95, us.p99, us.p999, late.p99
+            us.p50,
+            us.p95,
+            us.p99,
+            us.p999,
+            late.p99
         );
         let mut cells = cells![completed, us.p50, us.p95, us.p99, us.p999, us.max];
         cells.extend(cells![late.p50, late.p99, open_loop.backlog_operations as f64]);

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::launch;
 use crate::measure::seconds;
 use crate::measure::table::{Table, cells, decimals};
+use crate::say::say;
 use crate::tied::{self, output};
 use crate::workspace;
 
@@ -50,7 +51,7 @@ impl Profile {
     /// Samples a run, draws, and writes the table.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         if let Err(why) = ready().await {
-            println!("NOT RUN: profile: {why}");
+            say!("NOT RUN: profile: {why}");
             return Ok(());
         }
         let (title, columns) = ("Share of the samples by stage", ["process", "stage", "share:%"]);
@@ -89,9 +90,7 @@ impl Profile {
         ));
         table.print_and_write()?;
         let images = images.display();
-        println!(
-            "{images}/flame-server.svg and {images}/flame-client.svg, to be opened in a browser"
-        );
+        say!("{images}/flame-server.svg and {images}/flame-client.svg, to be opened in a browser");
         Ok(())
     }
 
@@ -135,7 +134,8 @@ async fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = tied::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
     cargo.args(
-        ["kvs-server", "kvs-client", "report", "checker"].map(|it| format!("--package={it}")),
+        ["lab", "kvs-server", "kvs-client", "report", "checker"]
+            .map(|it| format!("--package={it}")),
     );
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
     cargo.env("RUSTFLAGS", "-C force-frame-pointers=yes").current_dir(workspace::root());

@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use report::result::RunResult;
 use report::results::is_name;
 
+use crate::say::say;
 use crate::workspace;
 
 /// What `kvs-lab publish` takes.
@@ -35,7 +36,7 @@ impl Publish {
         );
         ensure!(is_name(&name), "'{name}' is no name: use a-z, 0-9, _ and -");
         publish(&run_dir, &workspace::root().join("results"), &name)?;
-        println!("published as results/{name}; now run: make report");
+        say!("published as results/{name}; now run: make report");
         Ok(())
     }
 }

@@ -11,15 +11,16 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
-use report::cluster::Window;
 use report::server_log::ServerLog;
 use report::statistics::Sample;
+use report::window::Window;
 use tempfile::TempDir;
 
 use super::launch::{self, Measured};
 use crate::measure::rounds::turns;
 use crate::measure::seconds;
 use crate::measure::table::{Table, cells, decimals};
+use crate::say::say;
 use crate::tied::{self, output};
 use crate::workspace;
 
@@ -54,7 +55,7 @@ impl Scaling {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         if let Err(why) = output(tied::command(script()).arg("check")).await {
-            println!("NOT RUN: scaling over capped links: {why}");
+            say!("NOT RUN: scaling over capped links: {why}");
             return Ok(());
         }
         let Self { mbit, repeats, secs, client_args } = self;
@@ -70,7 +71,7 @@ impl Scaling {
             let measured = hosts.run(size, format!("-theta 0.99 -secs {secs} {client_args}")).await;
             let measured = measured.with_context(|| format!("the run of {size}+{size} failed"))?;
             runs.push((size, Figures::of(&measured, mbit)?));
-            println!("{size}+{size}: {:.0} op/s", measured.1.operations_per_second);
+            say!("{size}+{size}: {:.0} op/s", measured.1.operations_per_second);
         }
         let mut one = None;
         for size in SIZES {
@@ -146,7 +147,7 @@ fn sent(log: &ServerLog, window: Window) -> Option<(f64, f64)> {
     let (mut bytes, mut seconds, mut operations) = (0, 0.0, 0);
     for interval in log.intervals.iter().filter(|interval| window.contains(interval)) {
         let stats = &interval.stats;
-        bytes += stats.network.iter().find(|link| link.interface == "eth0")?.sent_bytes;
+        bytes += stats.usage.network.iter().find(|link| link.interface == "eth0")?.sent_bytes;
         seconds += stats.interval_s;
         operations += stats.operations;
     }

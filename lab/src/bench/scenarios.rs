@@ -15,6 +15,7 @@ use crate::measure::rounds::{Figures, measured, spread};
 use crate::measure::seconds;
 use crate::measure::stores::{Store, Stores};
 use crate::measure::table::{Table, cells, cores};
+use crate::say::say;
 use crate::tied;
 
 /// Operations of a stream, on average.
@@ -165,7 +166,7 @@ impl Bench {
         rows: impl IntoIterator<Item = Row>,
         mut figures: impl FnMut(&[Vec<Figures>]) -> Vec<Cell>,
     ) -> anyhow::Result<Table> {
-        println!("\n{name}: {title}");
+        say!("\n{name}: {title}");
         let mut table = Table::new(name, title, command, &[columns]).await?;
         let rows: Vec<Row> = rows.into_iter().collect();
         let points = rows.iter().flat_map(|row| row.points.iter().map(move |it| Named(row, it)));

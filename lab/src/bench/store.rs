@@ -6,6 +6,7 @@ use report::statistics::significant;
 
 use crate::measure::criterion::Medians;
 use crate::measure::table::{Table, cells};
+use crate::say::say;
 use crate::{tied, workspace};
 
 const KEYS: u32 = 1_000_000;
@@ -42,7 +43,7 @@ impl Store {
         let footprint = async |keys: u32, store: &str| {
             let mut command = tied::command(built.join("examples/footprint"));
             let line = tied::output(command.args([&keys.to_string(), "64", store])).await?;
-            print!("{keys} keys: {line}");
+            say!("{keys} keys: {}", line.trim_end());
             Footprint::read(&line).with_context(|| format!("footprint told: {line}"))
         };
         let lookups = Medians::of("store", "store", LOOKUPS).await?;

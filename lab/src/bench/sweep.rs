@@ -25,8 +25,9 @@ use report::{plots, sweep};
 use serde::{Deserialize, Serialize};
 
 use super::launch::{self, Measured};
-use crate::interrupt::interrupted;
 use crate::measure::table::Table;
+use crate::say::say;
+use crate::signals::interrupted;
 use crate::workspace;
 use plan::{Plan, duration, quoted};
 
@@ -39,7 +40,7 @@ pub(crate) async fn main(arguments: &[OsString]) -> ExitCode {
     let words: Vec<String> = arguments.iter().map(|w| w.to_string_lossy().into_owned()).collect();
     let asked = words.iter().any(|word| matches!(word.as_str(), "-help" | "--help" | "-h"));
     if asked || words.is_empty() {
-        print!("{}", include_str!("sweep/usage.txt"));
+        say!("{}", include_str!("sweep/usage.txt").trim_end());
         return ExitCode::from(if asked { 0 } else { 2 });
     }
     let ended = match Plan::read(&words) {
@@ -54,9 +55,9 @@ pub(crate) async fn main(arguments: &[OsString]) -> ExitCode {
 
 async fn run(plan: Plan) -> anyhow::Result<ExitCode> {
     let (points, repeats) = (plan.points(), plan.repeats);
-    println!("{} runs: {points} combinations, {repeats} times each", points as u64 * repeats);
+    say!("{} runs: {points} combinations, {repeats} times each", points as u64 * repeats);
     if plan.dry_run {
-        print!("{}", plan.listed());
+        say!("{}", plan.listed().trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let interrupted = interrupted();
@@ -108,10 +109,10 @@ impl Sweep {
         if let Ok(found) = std::fs::read_to_string(&file) {
             ensure!(found == same, "{told} holds a sweep over something else; give another -out");
             done = read_runs(&folder.join("runs.jsonl"))?;
-            println!("going on in {told}");
+            say!("going on in {told}");
         } else {
             std::fs::write(&file, same).with_context(cannot)?;
-            println!("runs in {told}");
+            say!("runs in {told}");
         }
         Ok(Self { plan, folder, done })
     }
@@ -122,7 +123,7 @@ impl Sweep {
         let total = left.len();
         left.retain(|run| !self.done.iter().any(|done| (done.point, done.round) == *run));
         if !left.is_empty() && self.plan.warm_secs > 0 {
-            println!("warming up");
+            say!("warming up");
             self.launch(0, self.plan.warm_secs).await.context("the first run fails")?;
         }
         let started = Instant::now();
@@ -132,7 +133,7 @@ impl Sweep {
             let seconds = after as u64 * (started.elapsed().as_secs() / (index as u64 + 1));
             let time =
                 if after > 0 { format!(", {} left", duration(seconds)) } else { String::new() };
-            println!("[{}/{total}] {}: {summary}{time}", total - after, self.plan.told(*point));
+            say!("[{}/{total}] {}: {summary}{time}", total - after, self.plan.told(*point));
         }
         Ok(())
     }
@@ -200,9 +201,9 @@ impl Sweep {
             table.row(set.chain([Cell::Number(run.round as f64)]).chain(figures).chain(words));
         }
         let path = table.save()?;
-        println!();
+        say!();
         tell(&path)?;
-        println!("results in {}", path.display());
+        say!("results in {}", path.display());
         if failed > 0 {
             bail!("{failed} runs failed; see {}/failed-*.log", self.folder.display());
         }
@@ -218,7 +219,7 @@ fn cell(value: &str) -> Cell {
 /// Sums a table up, and draws it beside its file.
 fn tell(path: &Path) -> anyhow::Result<()> {
     let results = Results::read(path)?;
-    print!("{}", sweep::render(&results).unwrap_or_default());
+    say!("{}", sweep::render(&results).unwrap_or_default().trim_end());
     if let Some(curve) = sweep::curve(&results) {
         let picture = plots::of_results(&results.header.name, &results, &curve)?;
         picture.write(path.parent().unwrap_or(Path::new(".")))?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::sweep;
 use crate::measure::table::{self, cores};
+use crate::say::say;
 use crate::workspace;
 
 const NAMES: [&str; 7] =
@@ -55,7 +56,7 @@ impl Sweeps {
         if status == ExitCode::SUCCESS {
             let (file, to) = (format!("{name}.jsonl"), results.display());
             std::fs::copy(folder.join(&file), results.join(&file))?;
-            println!("written to {to}/{file}; now run: make report");
+            say!("written to {to}/{file}; now run: make report");
         }
         Ok(status)
     }

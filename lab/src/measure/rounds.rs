@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use crate::say::say;
 use report::result::RunResult;
 use report::statistics::Spread;
 
@@ -75,7 +76,7 @@ pub(crate) async fn measured<T: Display, F: Display>(
     let numbered: Vec<(usize, &T)> = contenders.iter().enumerate().collect();
     for (round, &(index, contender)) in turns(rounds, &numbered) {
         let figure = measure(contender).await?;
-        println!("  {round} of {rounds}  {:<28} {figure:>14}", contender.to_string());
+        say!("  {round} of {rounds}  {:<28} {figure:>14}", contender.to_string());
         figures[index].push(figure);
     }
     Ok(figures)

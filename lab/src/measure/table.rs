@@ -6,6 +6,7 @@ use anyhow::Context;
 use report::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
 use report::statistics::significant;
 
+use crate::say::say;
 use crate::workspace;
 
 /// Digits of a number in a table: more than any measurement has.
@@ -99,7 +100,7 @@ impl Table {
     /// When it can't be written.
     pub(crate) fn write(self) -> anyhow::Result<PathBuf> {
         let path = self.save()?;
-        println!("written to {}; now run: make report", path.display());
+        say!("written to {}; now run: make report", path.display());
         Ok(path)
     }
 
@@ -109,7 +110,7 @@ impl Table {
     ///
     /// As [`Self::write`].
     pub(crate) fn print_and_write(self) -> anyhow::Result<PathBuf> {
-        println!("\n{}\n", report::table::of_results(&self.results));
+        say!("\n{}\n", report::table::of_results(&self.results));
         self.write()
     }
 }

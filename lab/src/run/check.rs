@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Run;
-use super::end::{End, status_of};
+use super::end::End;
 use super::live::{print, say};
 use super::processes::{Kind, short_path};
+use crate::signals::status_of;
 use crate::tied;
 
 /// Lets kvs-check decide whether the run was linearizable: its text goes to stdout, its result to

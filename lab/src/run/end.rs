@@ -35,11 +35,6 @@ impl End {
     }
 }
 
-/// The exit status of a program that a signal ended, as shells have it.
-pub(crate) fn status_of(signal: Signal) -> u8 {
-    128 + u8::try_from(signal.as_raw()).expect("a signal's number is small")
-}
-
 /// `SIGKILL` for 9.
 pub(crate) fn signal_name(number: i32) -> String {
     use std::os::unix::process::ExitStatusExt;
@@ -57,6 +52,5 @@ mod tests {
     fn signals_have_names() {
         assert_eq!([9, 15, 2].map(signal_name), ["SIGKILL", "SIGTERM", "SIGINT"]);
         assert_eq!(signal_name(60), "SIG 60");
-        assert_eq!(status_of(Signal::INT), 130);
     }
 }

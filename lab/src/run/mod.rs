@@ -7,7 +7,7 @@
 //! - [`cluster`], [`ssh`], [`clocks`]: hosts, the way there, and their clocks;
 //! - [`live`], [`logs`]: what is shown, and what is read in logs;
 //! - [`check`]: the check of what was recorded;
-//! - [`end`], [`signals`]: why a run ends before its time; [`words`]: helpers for texts.
+//! - [`end`]: why a run ends before its time; [`words`]: helpers for texts.
 //!
 //! # Exit status
 //!
@@ -25,7 +25,6 @@ mod hosts;
 mod live;
 mod logs;
 mod processes;
-mod signals;
 mod ssh;
 mod words;
 
@@ -41,13 +40,13 @@ use tokio::time::{sleep, timeout};
 
 use self::arguments::Arguments;
 use self::cluster::Cluster;
-use self::end::{End, signal_name, status_of};
+use self::end::{End, signal_name};
 use self::folder::Folders;
 use self::live::{Live, say};
 use self::processes::{Kind, Processes, short_path};
-use self::signals::Signals;
 use self::ssh::{CONNECT_SECS_MAX, Ssh};
 use self::words::{last_line, variable};
+use crate::signals::{Signals, status_of};
 use crate::{tied, workspace};
 
 /// For all servers to answer.

@@ -4,6 +4,7 @@ use report::statistics::significant;
 
 use super::Field;
 use crate::measure::table::{Table, cells};
+use crate::say::say;
 
 /// Kinds of work, and the client's flags. memcached's counters must be loaded before each run; so
 /// all are.
@@ -75,7 +76,7 @@ async fn compare_one(
             over,
             difference(name, work, batch),
         ]);
-        println!(
+        say!(
             "{work:<6} connections {connections}, batch {batch:>6}  {name:<10} {ops_s:>12.0} op/s  \
              p50 {:>7.0} us{}",
             latency.p50,

@@ -12,6 +12,7 @@ use super::{Field, KEY_BYTES, KEYS, VALUE_BYTES, load};
 use crate::measure::rounds::{Figures, measured};
 use crate::measure::stores::{Store, Stores};
 use crate::measure::table::{Table, cells};
+use crate::say::say;
 
 /// Digits of ratios.
 const DIGITS: usize = 5;
@@ -216,7 +217,7 @@ async fn best(field: &Field, peer: Option<&Store>) -> anyhow::Result<(String, St
     for (batch, threads) in [100, 1000, 10_000].into_iter().flat_map(|it| [(it, 1), (it, 2)]) {
         let flags = format!("-batch_size {batch} -threads {threads}");
         let ops_s = field.client(peer, 1.0, &flags).await?.operations_per_second;
-        println!("  trial of {name}, batch {batch}, client threads {threads}: {ops_s:.0} op/s");
+        say!("  trial of {name}, batch {batch}, client threads {threads}: {ops_s:.0} op/s");
         if ops_s > most {
             let words = format!(", batch {}, -threads {threads}", grouped(f64::from(batch)));
             (best, most) = ((words, flags), ops_s);
@@ -325,7 +326,7 @@ impl Targets<'_> {
                 let met = if met { "yes" } else { "no" };
                 let words = words.join("; ");
                 let words = words.trim_end_matches("; ");
-                println!(
+                say!(
                     "{measure} ({words}): {median}, quartile {quartile}; \
                      {bound_words} {target}: {met}"
                 );

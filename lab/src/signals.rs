@@ -1,4 +1,4 @@
-//! What the user asks of the launcher while it runs.
+//! How a user asks to stop.
 
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
@@ -37,6 +37,18 @@ impl Signals {
             _ = hang_up => Signal::HUP,
         }
     }
+}
+
+/// Listens from now on. What it returns waits for the first signal, and is the exit status that tells
+/// of it.
+pub(crate) fn interrupted() -> impl Future<Output = u8> {
+    let mut signals = Signals::listen();
+    async move { status_of(signals.next().await) }
+}
+
+/// The exit status of a program that a signal ended, as shells have it.
+pub(crate) fn status_of(signal: Signal) -> u8 {
+    128 + u8::try_from(signal.as_raw()).expect("a signal's number is small")
 }
 
 /// Whether this process was started with the signal ignored.
