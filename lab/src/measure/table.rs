@@ -25,8 +25,8 @@ pub(crate) use cells;
 
 impl Table {
     /// Begins the table `name` with what it shows, `title`, the command that measures it again, and
-    /// its columns, each `name` or `name:unit`, spaces between them where a text has several. It will
-    /// lie in RESULTS_DIR, else in `results/`.
+    /// its columns, each `name` or `name:unit`, spaces between them where a text has several. It
+    /// will lie in RESULTS_DIR, else in `results/`.
     ///
     /// # Errors
     ///
