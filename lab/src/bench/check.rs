@@ -16,12 +16,13 @@ const SIZES: [(u32, u32); 2] = [(10_000_000, 1), (100_000_000, 2)];
 /// What decides, and the flags that make it.
 const METHODS: [(&str, &[&str]); 2] = [("witness", &[]), ("sweep", &["-no_witness"])];
 
-/// Writes results/check.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with binaries
-/// that are built already, synthesize_history among them.
+/// Writes results/check.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR names one with
+/// binaries that are built already, examples/synthesize_history among them.
 #[derive(clap::Args)]
 pub(crate) struct Check {
     /// Checks of each kind, of which the median counts
-    #[arg(long, env = "REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REPEATS", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
 }
 
@@ -37,13 +38,12 @@ struct Checked {
 impl Check {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let columns =
-            ["operations", "method", "cores", "wall_time:s", "memory_peak:MiB", "rate:op/s"];
+        let columns = "operations method cores wall_time:s memory_peak:MiB rate:op/s";
         let title = "Checking every operation of a history";
-        let mut table = Table::new("check", title, "kvs-lab check", &columns).await?;
+        let mut table = Table::new("check", title, "kvs-lab check", &[columns]).await?;
         table.note(format!(
-            "median of {}; synthetic histories of 64 workers with batches of 1,000, 10^6 zipfian keys, \
-             95% GETs",
+            "median of {}; synthetic histories of 64 workers with batches of 1,000, 10^6 zipfian \
+             keys, 95% GETs",
             self.repeats
         ));
         let packages =

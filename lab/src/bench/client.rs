@@ -1,5 +1,5 @@
-//! `kvs-lab client`: what a client spends on an operation, sockets and server aside (criterion): its
-//! key drawn, formatted, grouped and encoded; its outcome decoded and its value checked.
+//! `kvs-lab client`: what a client spends on an operation, sockets and server aside (criterion):
+//! its key drawn, formatted, grouped and encoded; its outcome decoded and its value checked.
 
 use crate::measure::criterion::Medians;
 use crate::measure::table::{Table, cells, decimals};
@@ -12,15 +12,17 @@ pub(crate) struct Client {}
 impl Client {
     /// Measures.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let columns = ["batch_size", "generate_and_encode:ns", "decode_and_verify:ns"];
+        let columns = "batch_size generate_and_encode:ns decode_and_verify:ns";
         let title = "What a client spends on an operation";
-        let mut table = Table::new("client", title, "kvs-lab client", &columns).await?;
+        let mut table = Table::new("client", title, "kvs-lab client", &[columns]).await?;
         table.note(
-            "generate and encode: zipfian key, its text, its value, grouped by server and partition, \
-             frame assembled; decode and verify: reply decoded, each value checked, operations counted",
+            "generate and encode: zipfian key, its text, its value, grouped by server and \
+             partition, frame assembled; decode and verify: reply decoded, each value checked, \
+             operations counted",
         );
         table.note(
-            "YCSB-B, 10^6 keys, values of 128 bytes, 16 partitions; 64 workers take turns, one thread",
+            "YCSB-B, 10^6 keys, values of 128 bytes, 16 partitions; 64 workers take turns, one \
+             thread",
         );
         let medians = Medians::of("kvs-client", "generate", "^operation/").await?;
         for batch in [1_000_u32, 10_000] {

@@ -15,7 +15,8 @@ use crate::measure::table::{Table, cells, decimals};
 #[derive(clap::Args)]
 pub(crate) struct Ladder {
     /// Rounds over all steps
-    #[arg(long, env = "REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REPEATS", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
     /// Measured seconds of a run
     #[arg(long, env = "SECS", default_value_t = 4.0, value_parser = seconds)]
@@ -50,8 +51,7 @@ impl Ladder {
     /// Measures all steps in turns, and writes the table.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let title = "From one operation per call to the full design";
-        let columns: Vec<&str> = COLUMNS.split(' ').collect();
-        let mut table = Table::new("ladder", title, "kvs-lab ladder", &columns).await?;
+        let mut table = Table::new("ladder", title, "kvs-lab ladder", &[COLUMNS]).await?;
         let logs = tempfile::tempdir()?;
         let rates = measured(self.repeats, &STEPS, async |step| {
             let (run, result) = launch::run(&step.arguments(self.secs), logs.path(), &[])

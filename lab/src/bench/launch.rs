@@ -20,9 +20,10 @@ const STOP_SECONDS_MAX: u64 = 25;
 /// A run's folder, and what was measured.
 pub(crate) type Measured = (RunFolder, ClusterResult);
 
-/// Runs a cluster to its end. `arguments` are servers, clients and the flags of both sides; the run's
-/// own folder appears in `logs`, beside what the launcher tells, `launcher.log`; `variables` are added
-/// to its environment. Who drops this meanwhile waits until the launcher has ended the run.
+/// Runs a cluster to its end. `arguments` are servers, clients and the flags of both sides; the
+/// run's own folder appears in `logs`, beside what the launcher tells, `launcher.log`; `variables`
+/// are added to its environment. Who drops this meanwhile waits until the launcher has ended the
+/// run.
 ///
 /// # Errors
 ///

@@ -23,8 +23,8 @@ const SEARCH_STEPS: u32 = 6;
 /// Runs at each rate of the search, of which the median counts.
 const TRIALS: u32 = 3;
 
-/// Writes results/open_loop.jsonl and results/slo.jsonl; RESULTS_DIR names another folder. KVS_BIN_DIR
-/// names one with binaries that are built already.
+/// Writes results/open_loop.jsonl and results/slo.jsonl; RESULTS_DIR names another folder.
+/// KVS_BIN_DIR names one with binaries that are built already.
 #[derive(clap::Args)]
 pub(crate) struct OpenLoop {
     /// What the 99th percentile may be, in microseconds
@@ -76,8 +76,8 @@ impl OpenLoop {
         say!("a closed loop reaches {} op/s", offers.capacity);
         offers.flags += " -preload=false";
         offers.note = format!(
-            "Poisson arrivals; latency from the intended start; {}; one server and one client on one \
-             machine over TCP; a closed loop reached {} op/s",
+            "Poisson arrivals; latency from the intended start; {}; one server and one client on \
+             one machine over TCP; a closed loop reached {} op/s",
             self.client_flags, offers.capacity
         );
         by_load(&offers).await?;
@@ -89,8 +89,8 @@ impl OpenLoop {
         let bound = self.slo_p99_us;
         let title = format!("Search for the highest rate with a median p99 of at most {bound} us");
         let command = format!("kvs-lab open-loop -slo_p99_us {bound}");
-        let columns = ["offered:op/s", "p99_median:us", "p99_min:us", "p99_max:us", "kept"];
-        let mut table = Table::new("slo", &title, &command, &columns).await?;
+        let columns = "offered:op/s p99_median:us p99_min:us p99_max:us kept";
+        let mut table = Table::new("slo", &title, &command, &[columns]).await?;
         let (mut low, mut high) = (0.0, offers.capacity);
         for _ in 0..SEARCH_STEPS {
             let rate = significant((low + high) / 2.0, 2);
@@ -119,10 +119,10 @@ impl OpenLoop {
 
 /// Measures latency against parts of what a closed loop reaches.
 async fn by_load(offers: &Offers) -> anyhow::Result<()> {
-    let columns = "offered:op/s of_closed_loop:% completed:op/s p50:us p95:us p99:us p999:us max:us \
-        pacer_late_p50:us pacer_late_p99:us backlog:operations";
-    let (title, columns) = ("Latency against offered load", columns.split(' ').collect::<Vec<_>>());
-    let mut table = Table::new("open_loop", title, "kvs-lab open-loop", &columns).await?;
+    let columns = "offered:op/s of_closed_loop:% completed:op/s p50:us p95:us p99:us p999:us \
+        max:us pacer_late_p50:us pacer_late_p99:us backlog:operations";
+    let title = "Latency against offered load";
+    let mut table = Table::new("open_loop", title, "kvs-lab open-loop", &[columns]).await?;
     table.note(&*offers.note);
     for percent in PERCENTS {
         let rate = significant(offers.capacity * f64::from(percent) / 100.0, 2);

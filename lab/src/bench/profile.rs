@@ -1,9 +1,9 @@
 //! `kvs-lab profile`: where the time of one server and one client goes: flamegraphs, and a table by
 //! stage.
 //!
-//! The binaries are built apart, with frame pointers, in `target/profile`; KVS_BIN_DIR names a folder
-//! with such binaries that are built already. It needs Linux's perf and the right to use it (root, or
-//! kernel.perf_event_paranoid of 1 at most), and installs perf if it can.
+//! The binaries are built apart, with frame pointers, in `target/profile`; KVS_BIN_DIR names a
+//! folder with such binaries that are built already. It needs Linux's perf and the right to use it
+//! (root, or kernel.perf_event_paranoid of 1 at most), and installs perf if it can.
 
 mod stages;
 
@@ -32,8 +32,8 @@ const HERTZ: u32 = 499;
 /// How long a run may take until it measures.
 const BEGIN_SECONDS_MAX: u64 = 60;
 
-/// Writes images/flame-server.svg, images/flame-client.svg and results/profile.jsonl; RESULTS_DIR names
-/// another folder for the table.
+/// Writes images/flame-server.svg, images/flame-client.svg and results/profile.jsonl; RESULTS_DIR
+/// names another folder for the table.
 #[derive(clap::Args)]
 pub(crate) struct Profile {
     /// Flags of the client, as one word
@@ -54,8 +54,8 @@ impl Profile {
             say!("NOT RUN: profile: {why}");
             return Ok(());
         }
-        let (title, columns) = ("Share of the samples by stage", ["process", "stage", "share:%"]);
-        let mut table = Table::new("profile", title, "kvs-lab profile", &columns).await?;
+        let (title, columns) = ("Share of the samples by stage", "process stage share:%");
+        let mut table = Table::new("profile", title, "kvs-lab profile", &[columns]).await?;
         let built = build().await?;
         let images = workspace::root().join(&self.images_dir);
         std::fs::create_dir_all(&images)?;
@@ -84,8 +84,8 @@ impl Profile {
             }
         }
         table.note(format!(
-            "{total}; sampled for {} s at {HERTZ} Hz in the middle of its window, with frame pointers; a \
-             sample belongs to the innermost function that a stage names",
+            "{total}; sampled for {} s at {HERTZ} Hz in the middle of its window, with frame \
+             pointers; a sample belongs to the innermost function that a stage names",
             self.secs
         ));
         table.print_and_write()?;

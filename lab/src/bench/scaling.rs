@@ -2,9 +2,9 @@
 //! hosts whose links are capped, 1+1, 2+2 and 4+4 of them, zipfian 0.99. It needs root, see
 //! `scripts/test-hosts`.
 //!
-//! What is asked of it: each server's throughput stays at 95% of the lone server's, and the servers'
-//! links carry within 5% of the same bytes. Hot keys make some servers execute more operations than
-//! others; a value that repeats in one reply is sent once, so they don't send more.
+//! What is asked of it: each server's throughput stays at 95% of the lone server's, and the
+//! servers' links carry within 5% of the same bytes. Hot keys make some servers execute more
+//! operations than others; a value that repeats in one reply is sent once, so they don't send more.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -31,10 +31,12 @@ const SIZES: [u32; 3] = [1, 2, 4];
 #[derive(clap::Args)]
 pub(crate) struct Scaling {
     /// What each host's link is capped to, both ways, in Mbit/s
-    #[arg(long, env = "MBIT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "MBIT", default_value_t = 200,
+        value_parser = clap::value_parser!(u32).range(1..))]
     mbit: u32,
     /// Rounds over all sizes, which take turns
-    #[arg(long, env = "REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REPEATS", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
     /// Seconds of each run
     #[arg(long, env = "SECS", default_value_t = 10.0, value_parser = seconds)]
@@ -61,10 +63,9 @@ impl Scaling {
         let Self { mbit, repeats, secs, client_args } = self;
         let title = format!("Throughput over servers, each host's link capped at {mbit} Mbit/s");
         let command = format!("sudo kvs-lab scaling -mbit {mbit}").replace(" -mbit 200", "");
-        let columns = "servers clients ops_s:op/s deviation:op/s min:op/s max:op/s linear:% bytes_op:B \
-            link:% byte_spread:% shares:%";
-        let columns: Vec<&str> = columns.split(' ').collect();
-        let mut table = Table::new("scaling", &title, &command, &columns).await?;
+        let columns = "servers clients ops_s:op/s deviation:op/s min:op/s max:op/s linear:% \
+            bytes_op:B link:% byte_spread:% shares:%";
+        let mut table = Table::new("scaling", &title, &command, &[columns]).await?;
         let hosts = Hosts::up(2 * SIZES[SIZES.len() - 1], mbit).await?;
         let mut runs: Vec<(u32, Figures)> = Vec::new();
         for (_, &size) in turns(repeats, &SIZES) {
@@ -89,16 +90,18 @@ impl Scaling {
             table.row(cells![size, size].into_iter().chain(rate).chain(rest));
         }
         table.note(format!(
-            "zipfian 0.99, YCSB-B, 10^6 keys, values of 128 bytes, {client_args}; {repeats} runs of \
-             {secs} s each, taking turns"
+            "zipfian 0.99, YCSB-B, 10^6 keys, values of 128 bytes, {client_args}; {repeats} runs \
+             of {secs} s each, taking turns"
         ));
         table.note(
             "link: mean use of the servers' outgoing links; byte spread: the greatest difference \
-             between what two servers of one run sent, of their mean; shares: of the operations executed",
+             between what two servers of one run sent, of their mean; shares: of the operations \
+             executed",
         );
-        let hosts = "all hosts are network namespaces of one machine, so only what the network limits is \
-            shown";
-        table.note(hosts);
+        table.note(
+            "all hosts are network namespaces of one machine, so only what the network limits is \
+             shown",
+        );
         table.print_and_write().map(drop)
     }
 }

@@ -27,9 +27,8 @@ impl Store {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let columns = "store lookup_zipf:ns lookup_uniform:ns memory_over_payload:times \
             growth_batch_median:ms growth_batch_max:ms";
-        let columns: Vec<&str> = columns.split(' ').collect();
         let mut table =
-            Table::new("store", "Stores by themselves", "kvs-lab store", &columns).await?;
+            Table::new("store", "Stores by themselves", "kvs-lab store", &[columns]).await?;
         table.note(format!(
             "lookups with a copy of the value: {KEYS} keys of 6 bytes, values of 128, batches of \
              10,000, criterion's median"
@@ -82,8 +81,8 @@ impl Footprint {
 mod tests {
     use super::*;
 
-    const LINE: &str = "scc           250.3 bytes a key, 1.86 times the payload; batches 4.09 ms, longest \
-        725.01 ms, the machine's own pauses up to 0.31 ms";
+    const LINE: &str = "scc           250.3 bytes a key, 1.86 times the payload; batches 4.09 ms, \
+        longest 725.01 ms, the machine's own pauses up to 0.31 ms";
 
     #[test]
     fn a_footprint_is_read_from_its_line() {

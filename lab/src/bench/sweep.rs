@@ -20,8 +20,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use report::metrics::Metric;
+use report::plots;
 use report::results::{Cell, Results};
-use report::{plots, sweep};
+use report::sweep::{self, REPEAT};
 use serde::{Deserialize, Serialize};
 
 use super::launch::{self, Measured};
@@ -179,18 +180,18 @@ impl Sweep {
         let swept = plan.lists.iter().map(|(name, _)| name.as_str());
         let title = format!("Throughput by {}", swept.clone().collect::<Vec<_>>().join(", "));
         let title = title.replace('_', " ");
-        let with_unit = |name| if name == "value_size" { "value_size:B" } else { name };
-        let came_out = FIGURES.split(' ').chain(["limited_by", "run"]);
-        let columns: Vec<&str> =
-            swept.map(with_unit).chain([sweep::REPEAT]).chain(came_out).collect();
+        let columns = swept.map(|name| name.replace("value_size", "value_size:B"));
+        let columns = columns.chain([format!("{REPEAT} {FIGURES} limited_by run")]);
+        let columns = columns.collect::<Vec<_>>().join(" ");
         let (name, command) = (&plan.name, &plan.command);
-        let mut table = Table::new_in(&self.folder, name, &title, command, &columns).await;
+        let mut table = Table::new_in(&self.folder, name, &title, command, &[&columns]).await;
         let failed = self.done.iter().filter(|run| run.folder.is_none()).count();
         if failed > 0 {
             table.note(format!("{failed} runs failed."));
         }
         table.note(format!(
-            "Each run measured for {} s; the rounds went through all combinations in shuffled order.",
+            "Each run measured for {} s; the rounds went through all combinations in shuffled \
+             order.",
             plan.secs
         ));
         self.done.sort_by_key(|run| (run.point, run.round));

@@ -1,5 +1,5 @@
-//! `kvs-lab sweeps`: the sweeps of REPORT.md, each as `kvs-lab sweep` does it. Their raw runs stay in
-//! `log/sweep-NAME`, their tables go to `results/`.
+//! `kvs-lab sweeps`: the sweeps of REPORT.md, each as `kvs-lab sweep` does it. Their raw runs stay
+//! in `log/sweep-NAME`, their tables go to `results/`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

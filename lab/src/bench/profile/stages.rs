@@ -25,8 +25,8 @@ const STAGES: [(&str, &str); 12] = [
 /// Built on one side and decoded on the other.
 const REPLY: &str = "reply";
 
-/// Each stage's part of the samples, from 0 to 1, the greatest first. A line of `folded` is a stack,
-/// outermost frame first and `;` between, and the number of its samples.
+/// Each stage's part of the samples, from 0 to 1, the greatest first. A line of `folded` is a
+/// stack, outermost frame first and `;` between, and the number of its samples.
 pub(super) fn shares(folded: &str, side: &str) -> Vec<(&'static str, f64)> {
     let mut samples: BTreeMap<&str, f64> = BTreeMap::new();
     for line in folded.lines() {
