@@ -9,7 +9,7 @@ use regex::escape;
 use rustix::process::Signal;
 
 /// What is tested, as its messages name it.
-const SWEEP: &str = "scripts/sweep";
+const SWEEP: &str = "kvs-lab sweep";
 
 const TESTS: &[Test] = &[
     ("bad flags are refused", bad_flags_are_refused),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Run;
+use super::cluster::Cluster;
 use super::end::End;
 use super::live::{print, say};
 use super::processes::{Kind, short_path};
@@ -39,7 +40,7 @@ pub(super) async fn check_histories(run: &mut Run, truncated: bool) -> Result<Op
     let log = folder.join("kvs-check.log");
     let mut command = tied::command(run.bin.join("kvs-check"));
     command.arg("-json").arg(folder.join("check.json")).arg("-scratch").arg(&folder);
-    for (client, clock) in run.cluster.iter().flat_map(|cluster| cluster.client_clocks()) {
+    for (client, clock) in run.cluster.iter().flat_map(Cluster::client_clocks) {
         command.arg(format!("-clock={client}:{}:{}", clock.offset_ns, clock.error_ns));
     }
     command.args(truncated.then_some("-allow_truncated")).args(&files);

@@ -134,7 +134,7 @@ impl Cluster {
     ///
     /// A line for each host that failed; two hosts that are one.
     pub(crate) async fn prepare(&mut self, bin: &Path) -> Result<(), End> {
-        let sums = sums_here(bin).await.map_err(|why| End::stop(why))?;
+        let sums = sums_here(bin).await.map_err(End::stop)?;
         let prepared = self
             .each(PREPARE_TIME_MAX, async |index, machine| {
                 self.prepare_one(index, machine, bin, &sums).await

@@ -30,11 +30,11 @@ pub(crate) fn say(line: &str) -> Result<(), End> {
 /// As [`say`].
 pub(crate) fn print(text: &str) -> Result<(), End> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unwritable)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| unwritable(&error))
 }
 
 /// What ends a run whose output can't be written; a reader that is gone needs no telling.
-pub(crate) fn unwritable(error: std::io::Error) -> End {
+fn unwritable(error: &std::io::Error) -> End {
     let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
     let lines = if gone { vec![] } else { vec![format!("cannot write to stdout: {error}")] };
     End::Stop { status: 1, lines }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_gone_needs_no_telling() {
-        let lines = |kind: std::io::ErrorKind| match unwritable(kind.into()) {
+        let lines = |kind: std::io::ErrorKind| match unwritable(&kind.into()) {
             End::Stop { status: 1, lines } => lines.len(),
             other => panic!("{other:?}"),
         };
