@@ -13,16 +13,16 @@ mod plan;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use report::metrics::Metric;
-use report::plots;
-use report::results::{Cell, Results};
-use report::sweep::{self, REPEAT};
+use report::results::Cell;
+use report::sweep::REPEAT;
+use report::tell;
 use serde::{Deserialize, Serialize};
 
 use super::launch::{self, Measured};
@@ -203,7 +203,7 @@ impl Sweep {
         }
         let path = table.save()?;
         say!();
-        tell(&path)?;
+        tell::results_file(&path, &mut stdout().lock())?;
         say!("results in {}", path.display());
         if failed > 0 {
             bail!("{failed} runs failed; see {}/failed-*.log", self.folder.display());
@@ -215,17 +215,6 @@ impl Sweep {
 /// A value that was set: a number where it reads as JSON's.
 fn cell(value: &str) -> Cell {
     serde_json::from_str(value).map_or_else(|_| value.into(), Cell::Number)
-}
-
-/// Sums a table up, and draws it beside its file.
-fn tell(path: &Path) -> anyhow::Result<()> {
-    let results = Results::read(path)?;
-    say!("{}", sweep::render(&results).unwrap_or_default().trim_end());
-    if let Some(curve) = sweep::curve(&results) {
-        let picture = plots::of_results(&results.header.name, &results, &curve)?;
-        picture.write(path.parent().unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
 }
 
 /// The runs of a list. Its last line may have been cut off; that run counts as not done.
