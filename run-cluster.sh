@@ -10,7 +10,8 @@ die() {
 
 root=$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")
 case ${1-} in -help | --help | -h) exec cat -- "$root/lab/src/run/usage.txt" ;; esac
-binaries=(kvs-lab kvs-server kvs-client kvs-report kvs-check)
+binaries=(kvs-lab kvs-server kvs-client)
+[[ ${KVS_CHECK-} != 1 ]] || binaries+=(kvs-check)
 
 # Builds the binaries and nothing else, which takes longer. In the background, because bash would
 # obey a signal only when cargo has ended.
@@ -25,7 +26,7 @@ build() {
     [[ $(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n 1) == "$needed" ]] ||
         die 1 "Rust $needed or later is needed and cargo is $found; run: rustup update"
     CARGO_TARGET_DIR=$1 cargo build --release --locked --package lab --package kvs-server \
-        --package kvs-client --package report --package checker "${binaries[@]/#/--bin=}" &
+        --package kvs-client --package checker "${binaries[@]/#/--bin=}" &
     trap 'kill "$!" 2>/dev/null; die 130 "stopped while building"' INT TERM HUP
     wait "$!" || die 1 'the build failed; see above'
     trap - INT TERM HUP

@@ -3,17 +3,14 @@
 //!
 //! The binaries are built apart, with frame pointers, in `target/profile`; KVS_BIN_DIR names a
 //! folder with such binaries that are built already. It needs Linux's perf and the right to use it
-//! (root, or kernel.perf_event_paranoid of 1 at most), and installs perf if it can.
+//! (root, or kernel.perf_event_paranoid of 1 at most), and installs perf and inferno if it can.
 
 mod stages;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use inferno::collapse::Collapse;
-use inferno::{collapse, flamegraph};
 use report::table::total_line;
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -28,6 +25,12 @@ use crate::workspace;
 
 /// Samples per second: no divisor of anything that happens at round times.
 const HERTZ: u32 = 499;
+
+/// What folds and draws stacks: a tool of its own, because nothing else needs it.
+const INFERNO_VERSION: &str = "0.12.8";
+
+/// Where it is installed, in the workspace.
+const TOOLS: &str = "target/tools";
 
 /// How long a run may take until it measures.
 const BEGIN_SECONDS_MAX: u64 = 60;
@@ -73,12 +76,12 @@ impl Profile {
         let total = total_line(&result);
         for side in ["server", "client"] {
             let folded = fold(&scratch.path().join(side)).await?;
-            let mut options = flamegraph::Options::default();
-            options.title = format!("kvs-{side}, {}", self.flags);
-            options.subtitle = Some(total.clone());
-            options.deterministic = true;
-            let picture = File::create(images.join(format!("flame-{side}.svg")))?;
-            flamegraph::from_reader(&mut options, folded.as_bytes(), picture)?;
+            let mut draw = tied::command(tool("inferno-flamegraph"));
+            draw.args(["--deterministic", "--title", &format!("kvs-{side}, {}", self.flags)]);
+            draw.args(["--subtitle", &total]).arg(&folded);
+            let picture = output(&mut draw).await?;
+            std::fs::write(images.join(format!("flame-{side}.svg")), picture)?;
+            let folded = std::fs::read_to_string(folded)?;
             for (stage, share) in stages::shares(&folded, side) {
                 table.row(cells![format!("kvs-{side}"), stage, decimals(100.0 * share, 1)]);
             }
@@ -107,7 +110,7 @@ impl Profile {
     }
 }
 
-/// Whether perf can sample here; the error says why not.
+/// Whether perf can sample here, and what draws is there; the error says why not.
 async fn ready() -> anyhow::Result<()> {
     let runs =
         async |command: &str| output(tied::command("sh").args(["-c", command])).await.is_ok();
@@ -122,6 +125,14 @@ async fn ready() -> anyhow::Result<()> {
         samples,
         "perf may not sample here; run as root, or: sudo sysctl kernel.perf_event_paranoid=1"
     );
+    if !tool("inferno-flamegraph").is_file() {
+        let install = format!(
+            "cargo install inferno --version {INFERNO_VERSION} --locked --root {} \
+             --no-default-features --features cli",
+            workspace::root().join(TOOLS).display()
+        );
+        ensure!(runs(&install).await, "inferno cannot be installed; run: {install}");
+    }
     Ok(())
 }
 
@@ -133,10 +144,7 @@ async fn build() -> anyhow::Result<PathBuf> {
     let target = workspace::root().join("target/profile");
     let mut cargo = tied::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
-    cargo.args(
-        ["lab", "kvs-server", "kvs-client", "report", "checker"]
-            .map(|it| format!("--package={it}")),
-    );
+    cargo.args(["lab", "kvs-server", "kvs-client"].map(|it| format!("--package={it}")));
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
     cargo.env("RUSTFLAGS", "-C force-frame-pointers=yes").current_dir(workspace::root());
     ensure!(cargo.status().await?.success(), "the build failed; see above");
@@ -165,12 +173,20 @@ fn descendant(pid: u32, name: &str) -> Option<u32> {
     children.split_whitespace().find_map(|child| descendant(child.parse().ok()?, name))
 }
 
-/// The stacks that perf has sampled, a line for each that is different, with its samples behind it.
-async fn fold(samples: &Path) -> anyhow::Result<String> {
+/// The stacks that perf has sampled, in a file: a line for each that is different, with its samples
+/// behind it.
+async fn fold(samples: &Path) -> anyhow::Result<PathBuf> {
     let mut perf = tied::command("perf");
     let script = output(perf.args(["script", "--no-inline", "--input"]).arg(samples)).await?;
-    let mut folded = Vec::new();
-    collapse::perf::Folder::default().collapse(script.as_bytes(), &mut folded)?;
-    ensure!(!folded.is_empty(), "perf took no samples");
-    Ok(String::from_utf8(folded)?)
+    let (stacks, folded) = (samples.with_extension("stacks"), samples.with_extension("folded"));
+    std::fs::write(&stacks, script)?;
+    let lines = output(tied::command(tool("inferno-collapse-perf")).arg(&stacks)).await?;
+    ensure!(!lines.is_empty(), "perf took no samples");
+    std::fs::write(&folded, lines)?;
+    Ok(folded)
+}
+
+/// Where a program of inferno lies.
+fn tool(name: &str) -> PathBuf {
+    workspace::root().join(TOOLS).join("bin").join(name)
 }

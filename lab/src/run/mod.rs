@@ -136,7 +136,7 @@ impl Run {
         let signals = Signals::listen();
         let mut arguments = Arguments::read(words).await?;
         say(&arguments.mode)?;
-        let bin = binaries()?;
+        let bin = binaries(arguments.checks)?;
         let commit = workspace::commit().await;
         let folders = Folders::make()?;
         let nodes = std::mem::take(&mut arguments.nodes);
@@ -451,8 +451,8 @@ impl Run {
     }
 }
 
-/// The folder of the binaries, which all are there.
-fn binaries() -> Result<PathBuf, End> {
+/// The folder of the binaries that a run needs, which all are there.
+fn binaries(checks: bool) -> Result<PathBuf, End> {
     let folder = match variable("KVS_BIN_DIR").as_str() {
         "" => {
             let program = std::env::current_exe().map_err(|error| End::stop(error.to_string()))?;
@@ -460,7 +460,8 @@ fn binaries() -> Result<PathBuf, End> {
         }
         folder => std::path::absolute(folder).unwrap_or_else(|_| folder.into()),
     };
-    for name in ["kvs-server", "kvs-client", "kvs-check", "kvs-lab"] {
+    let needed = ["kvs-lab", "kvs-server", "kvs-client"].into_iter();
+    for name in needed.chain(checks.then_some("kvs-check")) {
         if !folder.join(name).is_file() {
             return Err(End::stop(format!(
                 "there is no {name} in {}; build it there, or unset KVS_BIN_DIR",
