@@ -2,8 +2,8 @@
 //!
 //! - [`run`]: the launcher, what `run-cluster.sh` does;
 //! - [`node`]: what runs on a cluster's hosts;
-//! - [`bench`]: what is measured, a subcommand each;
-//! - [`measure`]: what they share: stores, rounds, tables;
+//! - [`mod@bench`]: what is measured, a subcommand each;
+//! - [`mod@measure`]: what they share: stores, rounds, tables;
 //! - [`say`]: what is printed meanwhile;
 //! - [`signals`]: how a user asks to stop;
 //! - [`tied`]: processes that end with who started them;
