@@ -239,7 +239,7 @@ fn a_sweep_is_summed_up_and_drawn() {
     let column = |name: &str| format!("{{\"name\":\"{name}\",\"unit\":\"\"}}");
     let columns = ["batch_size", "repeat", "ops_s"].map(column).join(",");
     let table = format!(
-        "{{\"version\":1,\"name\":\"sizes\",\"title\":\"Sizes\",\"command\":\"scripts/sweep\",\
+        "{{\"version\":1,\"name\":\"sizes\",\"title\":\"Sizes\",\"command\":\"kvs-lab sweep\",\
          \"environment\":{{\"cpu\":\"\",\"cores\":2,\"kernel\":\"\",\"commit\":\"\",\"date\":\"\"}},\
          \"columns\":[{columns}],\"notes\":[]}}\n[1,1,10]\n[10,1,90]\n[1,2,20]\n[10,2,110]\n\
          {{\"rows\":4}}\n"

@@ -127,7 +127,7 @@ mod tests {
 
 *Throughput against batch size. Xeon, 2 cores, Linux 6.18, commit abc, 2026-11-21.* Runs of 4 s.
 
-    scripts/sweep -batch_size 1,100
+    kvs-lab sweep -batch_size 1,100
 "
         );
     }

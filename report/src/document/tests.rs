@@ -52,7 +52,7 @@ fn blocks_are_made_from_results_and_prose_stays() {
     assert_eq!(changed[0], path);
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("# Report\n\n<!-- table: batch_sizes -->\n| batch size | store |"));
-    assert!(text.contains("    scripts/sweep -batch_size 1,100\n<!-- end -->"), "{text}");
+    assert!(text.contains("    kvs-lab sweep -batch_size 1,100\n<!-- end -->"), "{text}");
     assert!(
         text.contains(
             "At batch 100 it is <!-- value: batch_sizes ops_s batch_size=100 \

@@ -319,7 +319,7 @@ pub(crate) mod tests {
     /// A table of batch sizes with repeats, and two stores.
     pub(crate) fn batch_sizes() -> Results {
         let header = r#"{"version":1,"name":"batch_sizes","title":"Throughput against batch size",
-            "command":"scripts/sweep -batch_size 1,100","environment":{"cpu":"Xeon","cores":2,
+            "command":"kvs-lab sweep -batch_size 1,100","environment":{"cpu":"Xeon","cores":2,
             "kernel":"6.18","commit":"abc","date":"2026-11-21"},"columns":[
             {"name":"batch_size","unit":""},{"name":"store","unit":""},{"name":"ops_s","unit":"op/s"},
             {"name":"p99_us","unit":"us"}],"notes":["Runs of 4 s."]}"#

@@ -8,7 +8,7 @@ pub(crate) fn sample() -> Results {
         version: RESULTS_VERSION,
         name: "batch_sizes".to_owned(),
         title: "Throughput against \"batch size\"".to_owned(),
-        command: "scripts/sweep -batch_size 1,10".to_owned(),
+        command: "kvs-lab sweep -batch_size 1,10".to_owned(),
         environment: Environment {
             cpu: "Xeon".to_owned(),
             cores: 2,
@@ -73,7 +73,7 @@ fn a_file_cut_anywhere_is_told_as_cut_off() {
         assert!(error.to_string().contains("results/x.jsonl is cut off"), "{error}");
     }
     let told = parse(&text[..text.len() - 5]).unwrap_err().to_string();
-    assert!(told.ends_with("measure again with: scripts/sweep -batch_size 1,10"), "{told}");
+    assert!(told.ends_with("measure again with: kvs-lab sweep -batch_size 1,10"), "{told}");
 }
 
 #[test]
