@@ -17,6 +17,12 @@ pub(crate) fn root() -> PathBuf {
     found.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::to_owned)
 }
 
+/// The folder with binaries that are built already, where KVS_BIN_DIR names one.
+pub(crate) fn given_binaries() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("KVS_BIN_DIR").filter(|it| !it.is_empty())?);
+    Some(std::path::absolute(&folder).unwrap_or(folder))
+}
+
 /// Builds packages, optimised: `arguments` are cargo's, such as `--package kvs-server --bins`. Does
 /// nothing where KVS_BIN_DIR names a folder with what is built already. Returns the folder that
 /// holds the binaries, and `examples/` in it.
@@ -25,18 +31,31 @@ pub(crate) fn root() -> PathBuf {
 ///
 /// When cargo is not there or fails.
 pub(crate) async fn build(arguments: &[&str]) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("KVS_BIN_DIR").filter(|folder| !folder.is_empty()) {
-        return Ok(std::path::absolute(folder)?);
-    }
-    let root = root();
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    build_in(&root().join(target), &[&["--quiet"], arguments].concat(), &[]).await
+}
+
+/// The same in another target folder, with cargo's progress shown, and with variables added to cargo's environment.
+///
+/// # Errors
+///
+/// As [`build`].
+pub(crate) async fn build_in(
+    target: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = given_binaries() {
+        return Ok(folder);
+    }
     let mut cargo = tied::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--quiet"]).args(arguments);
-    let status = cargo.current_dir(&root).status().await.context("cannot start cargo")?;
+    cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(target);
+    cargo.args(arguments).envs(variables.iter().copied()).current_dir(root());
+    let status = cargo.status().await.context("cannot start cargo")?;
     if !status.success() {
         bail!("the build failed; see above");
     }
-    Ok(root.join(target).join("release"))
+    Ok(target.join("release"))
 }
 
 /// The commit that the working tree is at; `-dirty` behind it if files were changed since, those
@@ -55,7 +74,7 @@ pub(crate) async fn commit() -> String {
     if changed.is_some_and(|changed| !changed.is_empty()) {
         commit += "-dirty";
     }
-    if std::env::var_os("KVS_BIN_DIR").is_some_and(|folder| !folder.is_empty()) {
+    if given_binaries().is_some() {
         commit += ", binaries from KVS_BIN_DIR";
     }
     commit

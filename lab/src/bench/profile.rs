@@ -138,17 +138,12 @@ async fn ready() -> anyhow::Result<()> {
 
 /// Builds what a run needs, with frame pointers and line tables, beside what is not measured so.
 async fn build() -> anyhow::Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("KVS_BIN_DIR").filter(|folder| !folder.is_empty()) {
-        return Ok(std::path::absolute(folder)?);
-    }
-    let target = workspace::root().join("target/profile");
-    let mut cargo = tied::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
-    cargo.args(["lab", "kvs-server", "kvs-client"].map(|it| format!("--package={it}")));
-    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
-    cargo.env("RUSTFLAGS", "-C force-frame-pointers=yes").current_dir(workspace::root());
-    ensure!(cargo.status().await?.success(), "the build failed; see above");
-    Ok(target.join("release"))
+    let packages = ["--package=lab", "--package=kvs-server", "--package=kvs-client"];
+    let variables = [
+        ("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only"),
+        ("RUSTFLAGS", "-C force-frame-pointers=yes"),
+    ];
+    workspace::build_in(&workspace::root().join("target/profile"), &packages, &variables).await
 }
 
 /// Waits until a client measures, which its log tells.

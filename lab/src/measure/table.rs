@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use report::results::{Cell, Column, Environment, Header, RESULTS_VERSION, Results};
 use report::statistics::significant;
+use resources::Machine;
 
 use crate::say::say;
 use crate::workspace;
@@ -142,13 +143,11 @@ fn column(text: &str) -> Column {
 
 /// The machine and the day, without the code.
 fn machine() -> Environment {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let Machine { cpu, cores, kernel, .. } = Machine::look();
     Environment {
-        cpu: cpu.map_or_else(String::new, |(_, name)| name.trim().to_owned()),
-        cores: cores(),
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        cpu,
+        cores,
+        kernel: kernel.trim_start_matches("Linux ").to_owned(),
         date: jiff::Timestamp::now().strftime("%F").to_string(),
         ..Environment::default()
     }

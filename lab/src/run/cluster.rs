@@ -412,12 +412,7 @@ fn install(folder: &str, name: &str) -> String {
 async fn sums_here(bin: &Path) -> Result<HashMap<String, String>, String> {
     let mut command = tied::command("sha256sum");
     command.args(["kvs-server", "kvs-client", "kvs-lab"]).current_dir(bin);
-    let output =
-        command.output().await.map_err(|error| format!("cannot start sha256sum: {error}"))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = tied::output(&mut command).await.map_err(|error| error.to_string())?;
     let sums = text.lines().filter_map(|line| line.split_once("  "));
     Ok(sums.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect())
 }

@@ -45,7 +45,7 @@ use self::folder::Folders;
 use self::live::{Live, say};
 use self::processes::{Kind, Processes, short_path};
 use self::ssh::{CONNECT_SECS_MAX, Ssh};
-use self::words::{last_line, variable};
+use self::words::last_line;
 use crate::signals::{Signals, status_of};
 use crate::{tied, workspace};
 
@@ -453,13 +453,11 @@ impl Run {
 
 /// The folder of the binaries that a run needs, which all are there.
 fn binaries(checks: bool) -> Result<PathBuf, End> {
-    let folder = match variable("KVS_BIN_DIR").as_str() {
-        "" => {
-            let program = std::env::current_exe().map_err(|error| End::stop(error.to_string()))?;
-            program.parent().map_or_else(PathBuf::new, PathBuf::from)
-        }
-        folder => std::path::absolute(folder).unwrap_or_else(|_| folder.into()),
+    let beside = || {
+        let program = std::env::current_exe().map_err(|error| End::stop(error.to_string()))?;
+        Ok(program.parent().map_or_else(PathBuf::new, PathBuf::from))
     };
+    let folder = workspace::given_binaries().map_or_else(beside, Ok)?;
     let needed = ["kvs-lab", "kvs-server", "kvs-client"].into_iter();
     for name in needed.chain(checks.then_some("kvs-check")) {
         if !folder.join(name).is_file() {
